@@ -1,0 +1,78 @@
+"""The command line: parse, call the steps, print. TensorFlow is imported by the steps that need it."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfpipe import __version__
+from tfpipe.core.errors import TfpipeError
+from tfpipe.core.progress import say
+from tfpipe.stages import RUN, STEPS
+
+INTERRUPTED = 130
+
+
+class Group(click.Group):
+    """Turns our errors into one sentence and an exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run; never a traceback for what a person can mend."""
+        try:
+            return super().main(*args, **kwargs | {"standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(2)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except TfpipeError as error:
+            say(f"error: {error}")
+            sys.exit(error.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            say("interrupted. The same command goes on where it stood.")
+            sys.exit(INTERRUPTED)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    r"""From labelled data to an honest, verified classifier in the browser.
+
+    \b
+    Example:
+      tfpipe run --config configs/student.yaml
+    """
+    # Their chatter would bury ours; a person who wants it sets the variable.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _command(name: str, summary: str) -> None:
+    @main.command(name, help=f"{summary}\n\n\b\nExample:\n  tfpipe {name} --config configs/{_example(name)}.yaml")
+    @click.option("--config", "path", type=click.Path(path_type=Path), required=True, help="Settings file (YAML).")
+    @click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override one setting.")
+    @click.option("--force", is_flag=True, help="Run the step even if it is up to date.")
+    @click.option("--no-upstream", is_flag=True, help="Refuse if an earlier step is missing, instead of running it.")
+    @click.option("--json", "as_json", is_flag=True, help="Print the step's metrics as one JSON object.")
+    def command(path: Path, overrides: tuple[str, ...], force: bool, no_upstream: bool, as_json: bool) -> None:
+        from tfpipe.stages.runner import run_step
+
+        metrics = run_step(name, path, overrides, force=force, no_upstream=no_upstream)
+        if as_json:
+            click.echo(json.dumps(metrics, ensure_ascii=False))
+
+
+def _example(name: str) -> str:
+    return {"snapshot": "dataset", "split": "dataset", "pack": "dataset", "teach": "teacher_global"}.get(
+        name, "student"
+    )
+
+
+for _step in (*STEPS.values(), RUN):
+    _command(_step.name, _step.summary)

@@ -1,0 +1,225 @@
+"""Settings files: read, checked, explained when wrong."""
+
+import difflib
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from tfpipe.core import settings as s
+from tfpipe.core.errors import ConfigError
+
+Role = Literal["dataset", "teacher", "student"]
+T = TypeVar("T")
+
+
+class Config(s.Section):
+    """One settings file.
+
+    A file with `teachers` is a student's, one with a `model` alone a teacher's,
+    one without either a data set's.
+    """
+
+    path: Path
+    name: str
+    """Names the folders `runs/<name>` and `exported/<name>`."""
+    seed: int = 42
+    deterministic: bool = True
+    dataset: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "herbarium"
+    """Names the folder `data/<dataset>`."""
+    snapshot: s.SnapshotSettings = s.SnapshotSettings()
+    split: s.SplitSettings = s.SplitSettings()
+    pack: s.PackSettings = s.PackSettings()
+    data: s.DataSettings = s.DataSettings()
+    model: s.ModelSettings | None = None
+    training: s.TrainingSettings = s.TrainingSettings()
+    regularization: s.RegularizationSettings = s.RegularizationSettings()
+    callbacks: s.CallbackSettings = s.CallbackSettings()
+    teachers: tuple[s.TeacherSettings, ...] = ()
+    label: s.LabelSettings = s.LabelSettings()
+    distillation: s.DistillationSettings = s.DistillationSettings()
+    finetune: s.FinetuneSettings = s.FinetuneSettings()
+    evaluate: s.EvaluateSettings = s.EvaluateSettings()
+    export: s.ExportSettings = s.ExportSettings()
+    verify: s.VerifySettings = s.VerifySettings()
+    criteria: dict[str, dict[str, str]] = Field(default={})
+    """Step → metric → bound, such as `evaluate: {top1_accuracy: ">= 0.85"}`."""
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> "Config":
+        if self.teachers and self.model is None:
+            raise ValueError("`teachers` need a `model`: the student")
+        _agreed("weight decay", self.training.weight_decay, self.regularization.weight_decay)
+        _agreed("dropout", self.model and self.model.dropout_rate, self.regularization.dropout)
+        _agreed(
+            "early_stopping_patience",
+            self.callbacks.early_stopping_patience,
+            self.regularization.early_stopping_patience,
+        )
+        return self
+
+    @property
+    def role(self) -> Role:
+        """What the file describes."""
+        if self.model is None:
+            return "dataset"
+        return "student" if self.teachers else "teacher"
+
+    @property
+    def network(self) -> s.ModelSettings:
+        """The `model` section.
+
+        Raises:
+            ConfigError: when the file has none.
+        """
+        if self.model is None:
+            raise ConfigError(
+                f"{self.path}: this step needs a `model` section, such as `model: {{name: mobilenetv2}}`."
+            )
+        return self.model
+
+    @property
+    def weight_decay(self) -> float:
+        """From `training` or `regularization`, wherever it stands."""
+        return _agreed("", self.training.weight_decay, self.regularization.weight_decay) or 0.0
+
+    @property
+    def dropout(self) -> float:
+        """From `model.dropout_rate` or `regularization.dropout`, wherever it stands."""
+        return _agreed("", self.network.dropout_rate, self.regularization.dropout) or 0.0
+
+    @property
+    def early_stopping_patience(self) -> int | None:
+        """Epochs without a better validation top-1 before training ends; None: never.
+
+        A patience alone switches it on; `early_stopping: true` alone means 3.
+        """
+        patience = _agreed("", self.callbacks.early_stopping_patience, self.regularization.early_stopping_patience)
+        return patience or (3 if self.callbacks.early_stopping else None)
+
+    @property
+    def finetune_epochs(self) -> int:
+        """Epochs of the student's second phase; the first has the rest."""
+        half = self.training.epochs // 2
+        epochs = half if self.finetune.epochs is None else self.finetune.epochs
+        return min(epochs, self.training.epochs)
+
+    @cached_property
+    def dataset_config(self) -> "Config":
+        """The settings that make the records: those of `data.config`, of `data.train_jsonl`, or its own."""
+        if self.data.config:
+            return load_config(self.path.parent / self.data.config)
+        if self.data.train_jsonl:
+            stem = re.sub(r"\W+", "_", self.data.train_jsonl.stem.lower())
+            snapshot = s.SnapshotSettings(source="jsonl", path=self.data.train_jsonl)
+            return Config(path=self.path, name=stem, dataset=stem, seed=self.seed, snapshot=snapshot)
+        return self
+
+    @cached_property
+    def teacher_configs(self) -> tuple["Config | None", ...]:
+        """One per entry of `teachers`; None where it names a model file."""
+        return tuple(
+            load_config(self.path.parent / teacher.config) if teacher.config else None for teacher in self.teachers
+        )
+
+    @cached_property
+    def start_config(self) -> "Config | None":
+        """The teacher whose weights this one starts from."""
+        start = self.model and self.model.start_from
+        return load_config(self.path.parent / start) if start else None
+
+
+def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Read one settings file.
+
+    Args:
+        path: YAML.
+        overrides: `key.path=value` each, the value as YAML; they win over the file.
+
+    Raises:
+        ConfigError: naming file and key, and what would be right.
+    """
+    document = _read_yaml(path)
+    for override in overrides:
+        _override(document, override)
+    try:
+        return Config(**{"name": _name_of(path)} | document | {"path": path})
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(path, problem) for problem in error.errors())) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        nearby = sorted(p.as_posix() for p in path.parent.glob("*.yaml"))
+        there = f"{path.parent} has: {', '.join(nearby)}." if nearby else f"{path.parent} has no YAML files."
+        raise ConfigError(f"{path}: no such settings file. {there}")
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected sections such as `model:`, found a {type(document).__name__}.")
+    return document
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: expected key.path=value, such as training.epochs=3.")
+    *parents, last = key.split(".")
+    for parent in parents:
+        document = document.setdefault(parent, {})
+        if not isinstance(document, dict):
+            raise ConfigError(f"--set {override}: `{parent}` is not a section.")
+    document[last] = yaml.safe_load(value)
+
+
+def _name_of(path: Path) -> str:
+    """`configs/flowers/student.yaml` → `flowers/student`; outside a `configs` folder, the stem."""
+    parts = path.resolve().with_suffix("").parts
+    if "configs" in parts[:-1]:
+        return "/".join(parts[len(parts) - parts[::-1].index("configs") :])
+    return parts[-1]
+
+
+def _agreed(what: str, first: T | None, second: T | None) -> T | None:
+    if first is not None and second is not None and first != second:
+        raise ValueError(f"{what} is given twice, as {first} and as {second}; drop one")
+    return second if first is None else first
+
+
+def _explain(path: Path, problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location) or "settings"
+    if problem["type"] == "extra_forbidden":
+        return f"{path}: {key}: unknown key.{_nearest(location)}"
+    if problem["type"] == "missing":
+        return f"{path}: {key}: missing."
+    found = "" if isinstance(problem["input"], (dict, BaseModel)) else f"found {problem['input']!r}; "
+    message = re.sub(r"^(Value error, |Input )", "", problem["msg"])
+    return f"{path}: {key}: {found}{message}."
+
+
+def _nearest(location: list[str]) -> str:
+    allowed = _keys_at(location[:-1])
+    near = difflib.get_close_matches(location[-1], allowed, n=1, cutoff=0.5)
+    return f" Did you mean `{near[0]}`?" if near else f" Allowed: {', '.join(allowed)}."
+
+
+def _keys_at(location: list[str]) -> list[str]:
+    section: type[BaseModel] = Config
+    for part in location:
+        if not part.isdigit():
+            section = _section_in(section.model_fields[part].annotation)
+    return list(section.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(_section_in(a) for a in get_args(annotation) if a not in (type(None), Ellipsis))

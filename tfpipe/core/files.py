@@ -1,0 +1,100 @@
+"""Files that appear whole or not at all, and the hashes by which steps know them."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+from tfpipe.core.errors import EnvironmentProblemError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary sibling to write to, file or folder; it becomes `path` only if the block ends well.
+
+    Raises:
+        EnvironmentProblemError: when the disk is full; what stood at `path` stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sibling = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    try:
+        yield sibling
+        _sync(sibling)
+        if path.is_dir():
+            shutil.rmtree(path)
+        sibling.replace(path)
+    except OSError as error:
+        raise _explained(error, path) from error
+    finally:
+        if sibling.is_dir():
+            shutil.rmtree(sibling)
+        else:
+            sibling.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """`open` for writing, through `atomic_path`."""
+    encoding = None if "b" in mode else "utf-8"
+    with atomic_path(path) as sibling, sibling.open(mode, encoding=encoding) as file:
+        yield file
+
+
+def write_json(value: object, path: Path) -> None:
+    """Write JSON with sorted keys, so that equal values are equal bytes."""
+    with atomic_open(path) as file:
+        json.dump(value, file, indent=2, sort_keys=True, ensure_ascii=False)
+        file.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sha256_bytes(content: bytes) -> str:
+    """Hex sha256."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file, streamed."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_path(path: Path) -> str:
+    """Hex sha256 of a file, or of a folder's relative names and contents."""
+    if path.is_file():
+        return sha256_file(path)
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def sha256_json(value: object) -> str:
+    """Hex sha256 of a JSON value, whatever the order of its keys."""
+    return sha256_bytes(json.dumps(value, sort_keys=True, default=str).encode())
+
+
+def _sync(path: Path) -> None:
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+
+
+def _explained(error: OSError, path: Path) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return EnvironmentProblemError(
+            f"no space left on the disk while writing {path}: nothing was changed there. "
+            "Free some space and run the same command again."
+        )
+    return error

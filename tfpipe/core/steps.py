@@ -1,0 +1,204 @@
+"""Steps: what each reads and writes, whether it is up to date, and the order in which to run them."""
+
+import importlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tfpipe.core import manifest
+from tfpipe.core.config import Config
+from tfpipe.core.criteria import check_criteria
+from tfpipe.core.errors import MissingArtifactError
+from tfpipe.core.files import read_json, sha256_json, sha256_path, write_json
+from tfpipe.core.progress import native_silence
+from tfpipe.core.workspace import Workspace
+
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the pipeline; `tfpipe/stages/<name>.py` has its `run(config, workspace) -> Metrics`."""
+
+    name: str
+    summary: str
+    sections: tuple[str, ...]
+    """Settings on which the step depends."""
+    needs: Callable[[Config], list["Need"]]
+    outputs: Callable[[Config, Workspace], list[Path]]
+    fingerprint: Callable[[Config], str] = lambda _: ""
+    """Of what the step reads that no step writes: a folder of photos, a file of weights."""
+    version: int = 1
+    """Raised when the step's code changes what it writes."""
+
+
+Need = tuple[Config, str]
+"""Settings and the step of them that must be up to date."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A step of one settings file, with the nodes it needs."""
+
+    config: Config
+    step: Step
+    needs: tuple["Node", ...]
+    workspace: Workspace
+
+    @property
+    def title(self) -> str:
+        """`teach teacher_global`."""
+        return f"{self.step.name} {self.config.name}"
+
+    @property
+    def state_path(self) -> Path:
+        """What is known of the last time the step ran."""
+        return self.workspace.step_dir(self.config, self.step.name) / "state.json"
+
+    def outputs(self) -> list[Path]:
+        """Files and folders that the step writes."""
+        return self.step.outputs(self.config, self.workspace)
+
+
+def build_graph(steps: dict[str, Step], config: Config, name: str, workspace: Workspace) -> Node:
+    """The node of a step, with everything it needs below it."""
+    step = steps[name]
+    needs = tuple(build_graph(steps, c, n, workspace) for c, n in step.needs(config))
+    return Node(config, step, needs, workspace)
+
+
+def in_order(node: Node) -> Iterator[Node]:
+    """Every node once, those that are needed first."""
+    seen: set[str] = set()
+
+    def visit(node: Node) -> Iterator[Node]:
+        if node.title in seen:
+            return
+        seen.add(node.title)
+        for need in node.needs:
+            yield from visit(need)
+        yield node
+
+    yield from visit(node)
+
+
+def read_state(node: Node) -> dict[str, Any] | None:
+    """The record of the step's last run; None when it never ended."""
+    return read_json(node.state_path) if node.state_path.is_file() else None
+
+
+def is_current(node: Node) -> bool:
+    """Whether the outputs of a step, whose needs are current, stand and were made from these settings and inputs."""
+    state = read_state(node)
+    return state is not None and state["key"] == _key(node) and _outputs_stand(node, state)
+
+
+def run_node(node: Node, *, force: bool = False) -> Metrics:
+    """Run one step, whose needs are current, and record what it did.
+
+    What an interrupted run of the same settings and inputs left in the step's
+    folder stays, so that the step can go on from it; anything older goes.
+    """
+    started, clock = datetime.now(UTC), time.monotonic()
+    key = _key(node)
+    _prepare_folder(node, key, force)
+    stage = _import_stage(node.step.name)
+    metrics: Metrics = stage.run(node.config, node.workspace)
+    write_json(metrics, node.state_path.with_name("metrics.json"))
+    state = {
+        "key": key,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - clock, 1),
+        "version": node.step.version,
+        "settings": _settings(node),
+        "inputs": _inputs(node),
+        "outputs": {path.as_posix(): sha256_path(path) for path in node.outputs()},
+        "stamps": {path.as_posix(): _stamp(path) for path in node.outputs()},
+    }
+    write_json(state, node.state_path)
+    manifest.write(node.workspace.run_dir(node.config), node.config)
+    return metrics
+
+
+def read_metrics(node: Node) -> Metrics:
+    """What a step that is current measured."""
+    metrics: Metrics = read_json(node.state_path.with_name("metrics.json"))
+    return metrics
+
+
+def check_node(node: Node) -> None:
+    """Hold a current step's metrics against `criteria`.
+
+    Raises:
+        CriterionError: naming each metric, its value and its bound.
+    """
+    check_criteria(node.step.name, read_metrics(node), node.config)
+
+
+def refuse_upstream(node: Node, stale: list[Node]) -> None:
+    """For `--no-upstream`.
+
+    Raises:
+        MissingArtifactError: naming the first command that is missing.
+    """
+    if stale:
+        first = stale[0]
+        raise MissingArtifactError(
+            f"`{node.step.name}` reads what `{first.step.name}` of {first.config.name} writes, and that is missing or "
+            f"out of date. Run `tfpipe {first.step.name} --config {first.config.path}` first, or drop --no-upstream."
+        )
+
+
+def _prepare_folder(node: Node, key: str, force: bool) -> None:
+    folder = node.state_path.parent
+    marker = folder / "started.json"
+    interrupted = marker.is_file() and read_json(marker)["key"] == key and not node.state_path.exists()
+    if folder.is_dir() and (force or not interrupted):
+        shutil.rmtree(folder)
+    write_json({"key": key}, marker)
+
+
+def _import_stage(name: str) -> ModuleType:
+    with native_silence():
+        return importlib.import_module(f"tfpipe.stages.{name}")
+
+
+def _key(node: Node) -> str:
+    external = node.step.fingerprint(node.config)
+    return sha256_json([node.step.name, node.step.version, _settings(node), _inputs(node), external])
+
+
+def _settings(node: Node) -> dict[str, Any]:
+    return node.config.model_dump(mode="json", include=set(node.step.sections))
+
+
+def _inputs(node: Node) -> dict[str, str]:
+    """Hashes of what the step reads, as the steps before it recorded them."""
+    inputs: dict[str, str] = {}
+    for need in node.needs:
+        state = read_state(need)
+        if state is None:
+            raise MissingArtifactError(f"`{need.title}` has not run.")
+        inputs |= state["outputs"]
+    return inputs
+
+
+def _outputs_stand(node: Node, state: dict[str, Any]) -> bool:
+    for path in node.outputs():
+        name = path.as_posix()
+        if not path.exists() or name not in state["outputs"]:
+            return False
+        if _stamp(path) != state["stamps"][name] and sha256_path(path) != state["outputs"][name]:
+            return False
+    return True
+
+
+def _stamp(path: Path) -> str:
+    """Sizes and times: equal means unchanged, and is cheaper to ask than a hash."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return sha256_json([(f.as_posix(), f.stat().st_size, f.stat().st_mtime_ns) for f in files])

@@ -1,0 +1,145 @@
+"""Input pipelines: records → batches, in an order that is a function of (seed, epoch)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from tfpipe.core.inputs import ImageInput
+from tfpipe.core.settings import Augmentation
+from tfpipe.data.mixing import mix
+from tfpipe.data.records import Records
+from tfpipe.data.views import build_view
+
+SHUFFLE_BUFFER = 16384
+"""Undecoded examples. Records are shuffled as they are written; this shuffles each epoch anew."""
+
+Example = dict[str, tf.Tensor]
+LabelsOfView = Callable[[tf.Tensor], tf.data.Dataset]
+"""View number → soft labels in the records' canonical order."""
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """How many examples a training run sees, and in what order."""
+
+    batch_size: int
+    epochs: int
+    seed: int
+    first_epoch: int = 0
+    """Where a resumed run goes on."""
+
+    def steps_per_epoch(self, num_examples: int) -> int:
+        """Whole batches; the rest of an epoch is left out, another rest each time."""
+        return max(1, num_examples // self.batch_size)
+
+
+def training_batches(
+    records: Records,
+    image_input: ImageInput,
+    epochs: Epochs,
+    *,
+    augmentation: Augmentation,
+    mixup_alpha: float = 0.0,
+    cutmix_alpha: float = 0.0,
+) -> tf.data.Dataset:
+    """Batches of (images (batch, size, size, 3), targets (batch, num_classes)), epoch after epoch."""
+    examples = _in_epochs(lambda epoch: records.examples(), records.num_examples, epochs)
+    make_view = build_view(augmentation, image_input, epochs.seed)
+    num_classes = len(records.classes)
+
+    def decode(example: Example) -> tuple[tf.Tensor, tf.Tensor]:
+        image = make_view(example["image"], example["id"], example["epoch"])
+        return image, tf.one_hot(example["label"], num_classes)
+
+    def mixed(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        seed = tf.stack([tf.cast(step, tf.int32), epochs.seed])
+        return mix(*batch, seed, mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha)
+
+    ds = _batched(examples.map(decode, tf.data.AUTOTUNE), records.num_examples, epochs)
+    if mixup_alpha or cutmix_alpha:
+        first_step = epochs.first_epoch * epochs.steps_per_epoch(records.num_examples)
+        ds = ds.enumerate(first_step).map(mixed, tf.data.AUTOTUNE)
+    return ds.prefetch(tf.data.AUTOTUNE)
+
+
+def distillation_batches(
+    records: Records,
+    image_input: ImageInput,
+    epochs: Epochs,
+    labels_of_view: LabelsOfView,
+    *,
+    augmentation: Augmentation,
+    views: int,
+    view_seed: int,
+) -> tf.data.Dataset:
+    """Batches of (images, targets | soft labels): epoch e shows view e mod `views`, as its teachers saw it."""
+
+    def labelled(epoch: tf.Tensor) -> tf.data.Dataset:
+        pairs = tf.data.Dataset.zip(records.examples(), labels_of_view(epoch % views))
+        return pairs.map(lambda example, labels: example | labels | {"view": epoch % views})
+
+    examples = _in_epochs(labelled, records.num_examples, epochs)
+    make_view = build_view(augmentation, image_input, view_seed)
+    num_classes = len(records.classes)
+    ours = {"id", "image", "label", "region", "group", "view", "epoch"}
+
+    def decode(example: Example) -> tuple[tf.Tensor, Example]:
+        image = make_view(example["image"], example["id"], example["view"])
+        soft = {name: value for name, value in example.items() if name not in ours}
+        return image, soft | {"targets": tf.one_hot(example["label"], num_classes)}
+
+    ds = examples.map(decode, tf.data.AUTOTUNE)
+    return _batched(ds, records.num_examples, epochs).prefetch(tf.data.AUTOTUNE)
+
+
+def view_batches(
+    records: Records,
+    image_input: ImageInput,
+    *,
+    augmentation: Augmentation,
+    view: int,
+    view_seed: int,
+    batch_size: int,
+) -> tf.data.Dataset:
+    """Batches of images, one view of every example, in canonical order."""
+    make_view = build_view(augmentation, image_input, view_seed)
+    number = tf.constant(view, tf.int64)
+
+    def decode(example: Example) -> tf.Tensor:
+        return make_view(example["image"], example["id"], number)
+
+    return records.examples().map(decode, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_batches(records: Records, image_input: ImageInput, *, batch_size: int) -> tf.data.Dataset:
+    """Batches of (images, targets (batch, num_classes)): every example once, unaugmented, in canonical order."""
+    make_view = build_view("none", image_input, 0)
+    num_classes = len(records.classes)
+
+    def decode(example: Example) -> tuple[tf.Tensor, tf.Tensor]:
+        image = make_view(example["image"], example["id"], tf.constant(0, tf.int64))
+        return image, tf.one_hot(example["label"], num_classes)
+
+    return records.examples().map(decode, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _in_epochs(
+    examples_of: Callable[[tf.Tensor], tf.data.Dataset], num_examples: int, epochs: Epochs
+) -> tf.data.Dataset:
+    """Examples in a fresh seeded order each epoch, with their `epoch`; whole batches only."""
+    whole = epochs.steps_per_epoch(num_examples) * epochs.batch_size
+
+    def one(epoch: tf.Tensor) -> tf.data.Dataset:
+        seed = epochs.seed * 1_000_003 + epoch
+        buffer = min(num_examples, SHUFFLE_BUFFER)
+        ds = examples_of(epoch).shuffle(buffer, seed=seed, reshuffle_each_iteration=False).take(whole)
+        return ds.map(lambda example: example | {"epoch": epoch})
+
+    # AutoGraph would only stumble over TFDS, which `one` calls into.
+    one_as_it_stands = tf.autograph.experimental.do_not_convert(one)
+    return tf.data.Dataset.range(epochs.first_epoch, epochs.epochs).flat_map(one_as_it_stands)
+
+
+def _batched(ds: tf.data.Dataset, num_examples: int, epochs: Epochs) -> tf.data.Dataset:
+    return ds.batch(min(epochs.batch_size, num_examples), drop_remainder=True)

@@ -1,0 +1,99 @@
+"""Views: (example id, view number, seed) → the same pixels, always.
+
+Every random choice is a stateless op keyed by those three, so a teacher labels
+exactly what a student sees, in any process, order or number of threads.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tfpipe.core.inputs import ImageInput
+from tfpipe.core.settings import Augmentation
+from tfpipe.data.randaugment import rand_augment
+
+MakeView = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+"""(JPEG bytes, example id, view number) → (size, size, 3) float32, normalised."""
+
+DCT = "INTEGER_ACCURATE"
+"""The decoder's arithmetic; browsers use this one, TensorFlow by itself a coarser."""
+
+
+def build_view(augmentation: Augmentation, image_input: ImageInput, seed: int) -> MakeView:
+    """A function that makes views, to be mapped over examples."""
+    augment = AUGMENTATIONS[augmentation]
+
+    def make_view(jpeg: tf.Tensor, example_id: tf.Tensor, view: tf.Tensor) -> tf.Tensor:
+        pixels = augment(jpeg, image_input.size, view_seed(example_id, view, seed))
+        return normalise(pixels, image_input)
+
+    return make_view
+
+
+def view_seed(example_id: tf.Tensor, view: tf.Tensor, seed: int) -> tf.Tensor:
+    """(2,) int32 seed of one view of one example."""
+    key = tf.strings.join([example_id, tf.strings.as_string(view)], separator="\n")
+    return tf.bitcast(tf.strings.to_hash_bucket_strong(key, 2**63 - 1, key=[seed, 0]), tf.int32)
+
+
+def normalise(pixels: tf.Tensor, image_input: ImageInput) -> tf.Tensor:
+    """(..., 3) values 0..255 → what the model wants."""
+    return (pixels - tf.constant(image_input.mean)) / tf.constant(image_input.scale)
+
+
+def centre_square(jpeg: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
+    """No augmentation: the centre square, resized. (size, size, 3) float32, 0..255."""
+    image = tf.io.decode_jpeg(jpeg, channels=3, dct_method=DCT)
+    side = tf.minimum(tf.shape(image)[0], tf.shape(image)[1])
+    top, left = (tf.shape(image)[0] - side) // 2, (tf.shape(image)[1] - side) // 2
+    return _resize(image[top : top + side, left : left + side], size)
+
+
+def moderate(jpeg: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
+    """A generous crop, a flip, a little light."""
+    seeds = tf.random.experimental.stateless_split(seed, 3)
+    pixels = _random_crop(jpeg, size, seeds[0], smallest_area=0.5)
+    return _jitter(tf.image.stateless_random_flip_left_right(pixels, seeds[1]), seeds[2], strength=0.15)
+
+
+def aggressive(jpeg: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
+    """A smaller crop, a flip, RandAugment with two operations."""
+    seeds = tf.random.experimental.stateless_split(seed, 3)
+    pixels = _random_crop(jpeg, size, seeds[0], smallest_area=0.3)
+    return rand_augment(tf.image.stateless_random_flip_left_right(pixels, seeds[1]), seeds[2])
+
+
+def _random_crop(jpeg: tf.Tensor, size: int, seed: tf.Tensor, *, smallest_area: float) -> tf.Tensor:
+    """Decode only a random window, and resize it (Szegedy 2014, §6)."""
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        tf.image.extract_jpeg_shape(jpeg),
+        tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+        seed,
+        min_object_covered=0.0,
+        aspect_ratio_range=(3 / 4, 4 / 3),
+        area_range=(smallest_area, 1.0),
+        use_image_if_no_bounding_boxes=True,
+    )
+    window = tf.concat([begin[:2], extent[:2]], axis=0)
+    return _resize(tf.image.decode_and_crop_jpeg(jpeg, window, channels=3, dct_method=DCT), size)
+
+
+def _resize(image: tf.Tensor, size: int) -> tf.Tensor:
+    pixels = tf.image.resize(image, (size, size), antialias=True)
+    return tf.ensure_shape(pixels, (size, size, 3))
+
+
+def _jitter(pixels: tf.Tensor, seed: tf.Tensor, *, strength: float) -> tf.Tensor:
+    """Brightness, contrast and saturation by up to ± `strength`."""
+    factors = 1 + tf.random.stateless_uniform((3,), seed, -strength, strength)
+    grey = tf.image.rgb_to_grayscale(pixels)
+    pixels = grey + (pixels - grey) * factors[0]
+    mean = tf.reduce_mean(pixels)
+    return tf.clip_by_value((mean + (pixels - mean) * factors[1]) * factors[2], 0.0, 255.0)
+
+
+AUGMENTATIONS: dict[Augmentation, Callable[[tf.Tensor, int, tf.Tensor], tf.Tensor]] = {
+    "none": centre_square,
+    "moderate": moderate,
+    "aggressive": aggressive,
+}

@@ -1,0 +1,55 @@
+"""The static site: the page, its model, and all that the model needs to be used rightly."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfpipe.core.files import atomic_path, sha256_json, write_json
+from tfpipe.core.inputs import ImageInput
+from tfpipe.exporters.vendor import copy_vendor
+
+PAGE_DIR = Path(__file__).parent / "web"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A photo that the page offers for a try."""
+
+    jpeg: bytes
+    label: str
+
+
+@dataclass(frozen=True)
+class Site:
+    """What goes into `exported/<config>/`."""
+
+    title: str
+    description: str
+    classes: list[str]
+    image_input: ImageInput
+    tfjs_dir: Path
+    """`model.json` and shards."""
+    examples: list[Example]
+    model_card: str
+
+
+def build_site(site: Site, target: Path) -> None:
+    """Write the site, whole or not at all."""
+    with atomic_path(target) as folder:
+        shutil.copytree(PAGE_DIR, folder)
+        copy_vendor(folder / "vendor")
+        shutil.copytree(site.tfjs_dir, folder / "model")
+        classes = {"classes": site.classes, "sha256": sha256_json(site.classes)}
+        write_json(classes, folder / "model" / "classes.json")
+        write_json(site.image_input.to_json(), folder / "model" / "preprocessing.json")
+        write_json({"title": site.title, "description": site.description}, folder / "model" / "page.json")
+        _write_examples(site.examples, folder / "examples")
+        (folder / "model_card.md").write_text(site.model_card, encoding="utf-8")
+
+
+def _write_examples(examples: list[Example], folder: Path) -> None:
+    folder.mkdir()
+    for number, example in enumerate(examples):
+        (folder / f"{number}.jpg").write_bytes(example.jpeg)
+    index = [{"file": f"examples/{n}.jpg", "label": example.label} for n, example in enumerate(examples)]
+    write_json({"examples": index}, folder / "index.json")

@@ -1,0 +1,26 @@
+"""TensorFlow.js graph models, by the one door to `tensorflowjs`."""
+
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+from tfpipe.core.files import atomic_path
+from tfpipe.core.progress import native_silence
+from tfpipe.core.settings import Precision
+
+QUANTIZATION: dict[Precision, dict[str, bool]] = {"float32": {}, "float16": {"float16": True}}
+"""Precision → the converter's `quantization_dtype_map`: which weights become what."""
+
+
+def export_tfjs(saved_model_dir: Path, target: Path, precision: Precision) -> None:
+    """Convert a SavedModel to `model.json` and weight shards, whole or not at all."""
+    with atomic_path(target) as folder, native_silence(), redirect_stdout(StringIO()):
+        # Imported here: it takes seconds, and greets on both streams.
+        from tensorflowjs.converters import tf_saved_model_conversion_v2 as converter
+
+        converter.convert_tf_saved_model(
+            str(saved_model_dir),
+            str(folder),
+            control_flow_v2=True,
+            quantization_dtype_map=QUANTIZATION[precision],
+        )

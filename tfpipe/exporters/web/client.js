@@ -1,0 +1,62 @@
+/*
+ * The page's side of worker.js: requests out, promises back.
+ *
+ * `ready` resolves to {backend, simd, classes, preprocessing} and rejects with one sentence for the reader.
+ */
+
+const worker = new Worker(new URL("worker.js", import.meta.url));
+const pending = new Map();
+let lastId = 0;
+let reportProgress = () => {};
+
+export const ready = new Promise((resolve, reject) => {
+  worker.onmessage = ({ data }) => {
+    if (data.type === "progress") reportProgress(data.fraction);
+    else if (data.type === "ready") resolve(data);
+    else if (data.type === "failed") reject(new Error(data.error));
+    else settle(data);
+  };
+  worker.onerror = () => reject(new Error("worker.js could not be loaded. Is the export complete?"));
+});
+
+/* listener(fraction), from 0 to 1, while the weights load. */
+export function onProgress(listener) {
+  reportProgress = listener;
+}
+
+/* An encoded photo (ArrayBuffer or Blob) to {probs: Float32Array (num_classes,), milliseconds}. */
+export async function predictImage(photo) {
+  const bytes = photo instanceof Blob ? await photo.arrayBuffer() : photo.slice(0);
+  return ask({ type: "image", bytes }, [bytes]);
+}
+
+/* A camera frame (ImageBitmap, given away) to the same. */
+export function predictBitmap(bitmap) {
+  return ask({ type: "bitmap", bitmap }, [bitmap]);
+}
+
+/* A preprocessed image, Float32Array (S, S, 3), to the same. */
+export function predictTensor(values) {
+  return ask({ type: "tensor", values }, []);
+}
+
+/* How many tensors the worker holds; it must not grow. */
+export async function numTensors() {
+  return (await ask({ type: "numTensors" }, [])).numTensors;
+}
+
+async function ask(request, transfer) {
+  await ready;
+  const id = ++lastId;
+  return new Promise((resolve, reject) => {
+    pending.set(id, { resolve, reject });
+    worker.postMessage({ id, ...request }, transfer);
+  });
+}
+
+function settle({ id, error, ...answer }) {
+  const { resolve, reject } = pending.get(id);
+  pending.delete(id);
+  if (error) reject(new Error(error));
+  else resolve(answer);
+}

@@ -1,0 +1,79 @@
+"""Models on disk: a `.keras` file whose bytes depend on nothing but the model, with its card inside."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import tfpipe.models.mobilenet  # noqa: F401 - registers its layer, so that saved students load
+from tfpipe.core.errors import ConfigError
+from tfpipe.core.files import atomic_path, sha256_bytes
+from tfpipe.core.inputs import ImageInput
+
+CARD = "tfpipe.json"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest time a zip file can tell."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What must travel with a model to use it rightly."""
+
+    name: str
+    classes: list[str]
+    image_input: ImageInput
+
+    def to_json(self) -> dict[str, Any]:
+        """As it lies in the file."""
+        return {"name": self.name, "classes": self.classes, "image_input": self.image_input.to_json()}
+
+
+def save_model(model: keras.Model, card: Card, path: Path) -> None:
+    """Write model and card; equal models give equal bytes."""
+    with atomic_path(path) as final:
+        dated = final.with_suffix(".dated.keras")
+        try:
+            model.save(dated)
+            _rewrite(dated, final, card)
+        finally:
+            dated.unlink(missing_ok=True)
+
+
+def load_model(path: Path) -> tuple[keras.Model, Card]:
+    """Read what `save_model` wrote.
+
+    Raises:
+        ConfigError: when the file is none of ours.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            document = json.loads(archive.read(CARD))
+        model = keras.saving.load_model(path, compile=False)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such model file.") from None
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise ConfigError(
+            f"{path}: not a model that tfpipe wrote ({' '.join(str(error).split())[:120]}). "
+            "Name a `config:` to train instead, or a `best.keras` of a run."
+        ) from None
+    card = Card(document["name"], document["classes"], ImageInput.from_json(document["image_input"]))
+    return model, card
+
+
+def weights_sha256(model: keras.Model) -> str:
+    """The hash by which labels know their teacher."""
+    return sha256_bytes(b"".join(weight.tobytes() for weight in model.get_weights()))
+
+
+def _rewrite(source: Path, target: Path, card: Card) -> None:
+    """Copy a `.keras` archive without the times that Keras and zip put in."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in sorted(old.namelist()):
+            content = old.read(name)
+            if name == "metadata.json":
+                content = json.dumps({"keras_version": json.loads(content)["keras_version"]}).encode()
+            new.writestr(zipfile.ZipInfo(name, EPOCH), content)
+        new.writestr(zipfile.ZipInfo(CARD, EPOCH), json.dumps(card.to_json(), ensure_ascii=False))

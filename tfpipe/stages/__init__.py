@@ -1,0 +1,165 @@
+"""Steps, each a module here with `run(config, workspace) -> Metrics`, and the table that orders them.
+
+Nothing is imported from the modules until a step runs, so that the command line stays light.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tfpipe.core.config import Config
+from tfpipe.core.errors import ConfigError
+from tfpipe.core.files import sha256_file, sha256_json
+from tfpipe.core.steps import Need, Step
+from tfpipe.core.workspace import Workspace
+
+PROBLEM = ("seed", "deterministic", "data", "model", "training", "regularization", "callbacks")
+"""The settings that shape a fitted model."""
+
+
+def _dataset(config: Config) -> Config:
+    return config.dataset_config
+
+
+def _fitted(config: Config) -> Need:
+    """The step that fits the model of these settings."""
+    return (config, "distill" if config.role == "student" else "teach")
+
+
+def _teach_needs(config: Config) -> list[Need]:
+    _expect_role(config, "teacher", "teach", "tfpipe distill")
+    start = [(config.start_config, "teach")] if config.start_config else []
+    return [(_dataset(config), "pack"), *start]
+
+
+def _label_needs(config: Config) -> list[Need]:
+    _expect_role(config, "student", "label", "tfpipe teach")
+    return [(_dataset(config), "pack"), *((t, "teach") for t in config.teacher_configs if t)]
+
+
+def _verify_needs(config: Config) -> list[Need]:
+    return [(_dataset(config), "pack"), (config, "export")]
+
+
+def _run_needs(config: Config) -> list[Need]:
+    """Everything to a verified page; a teacher's settings end with its evaluation."""
+    if config.role == "dataset":
+        return [(config, "pack")]
+    if config.role == "teacher":
+        return [(config, "evaluate")]
+    teachers: list[Need] = [(t, "evaluate") for t in config.teacher_configs if t]
+    return [*teachers, (config, "evaluate"), (config, "verify")]
+
+
+def _expect_role(config: Config, role: str, step: str, other: str) -> None:
+    if config.role != role:
+        raise ConfigError(
+            f"{config.path} holds a {config.role}'s settings, and `{step}` needs a {role}'s. "
+            f"Did you mean `{other} --config {config.path}`?"
+        )
+
+
+def _source_fingerprint(config: Config) -> str:
+    from tfpipe.data.sources import SOURCES
+
+    label_map = config.snapshot.label_map
+    mapped = sha256_file(label_map) if label_map and label_map.is_file() else ""
+    return SOURCES[config.snapshot.source].fingerprint(config.snapshot) + mapped
+
+
+def _weights_fingerprint(config: Config) -> str:
+    weights = Path(config.network.weights)
+    return sha256_file(weights) if weights.is_file() else ""
+
+
+def _teachers_fingerprint(config: Config) -> str:
+    return sha256_json([sha256_file(t.path) for t in config.teachers if t.path and t.path.is_file()])
+
+
+def _in_step_dir(step: str, *names: str) -> Callable[[Config, Workspace], list[Path]]:
+    return lambda config, workspace: [workspace.step_dir(config, step) / name for name in names]
+
+
+STEPS = {
+    step.name: step
+    for step in (
+        Step(
+            name="snapshot",
+            summary="Read the source's rows into raw.jsonl.",
+            sections=("seed", "dataset", "snapshot"),
+            needs=lambda config: [],
+            outputs=lambda config, workspace: [workspace.raw_path(config)],
+            fingerprint=_source_fingerprint,
+        ),
+        Step(
+            name="split",
+            summary="Leave out what cannot be used, and split the rest without leaks.",
+            sections=("seed", "split"),
+            needs=lambda config: [(config, "snapshot")],
+            outputs=lambda config, workspace: [workspace.splits_path(config), workspace.excluded_path(config)],
+        ),
+        Step(
+            name="pack",
+            summary="Write sharded records in TFDS format.",
+            sections=("pack",),
+            needs=lambda config: [(config, "split")],
+            outputs=lambda config, workspace: [workspace.records_dir(config)],
+        ),
+        Step(
+            name="teach",
+            summary="Fine-tune a teacher.",
+            sections=PROBLEM,
+            needs=_teach_needs,
+            outputs=_in_step_dir("teach", "best.keras"),
+            fingerprint=_weights_fingerprint,
+        ),
+        Step(
+            name="label",
+            summary="Store the teachers' soft labels of every training view.",
+            sections=("seed", "deterministic", "data", "model", "teachers", "label", "distillation"),
+            needs=_label_needs,
+            outputs=_in_step_dir("label", "store"),
+            fingerprint=_teachers_fingerprint,
+        ),
+        Step(
+            name="distill",
+            summary="Train the student from soft labels, then fine-tune it on labels.",
+            sections=(*PROBLEM, "teachers", "label", "distillation", "finetune"),
+            needs=lambda config: [(_dataset(config), "pack"), (config, "label")],
+            outputs=_in_step_dir("distill", "best.keras"),
+            fingerprint=_weights_fingerprint,
+        ),
+        Step(
+            name="evaluate",
+            summary="Measure top-1, top-5 and loss, whole and per region.",
+            sections=("evaluate",),
+            needs=lambda config: [(_dataset(config), "pack"), _fitted(config)],
+            outputs=_in_step_dir("evaluate", "predictions.npz"),
+        ),
+        Step(
+            name="export",
+            summary="Convert to TensorFlow.js and build the page.",
+            sections=("export",),
+            needs=lambda config: [(_dataset(config), "pack"), _fitted(config)],
+            outputs=lambda config, workspace: [
+                workspace.exported_dir(config),
+                *_in_step_dir("export", "saved_model", "float32", "float16")(config, workspace),
+            ],
+        ),
+        Step(
+            name="verify",
+            summary="Compare the page in a real browser with Python.",
+            sections=("verify",),
+            needs=_verify_needs,
+            outputs=_in_step_dir("verify", "differences.npz"),
+        ),
+    )
+}
+
+RUN = Step(
+    name="run",
+    summary="All steps, to a verified page.",
+    sections=(),
+    needs=_run_needs,
+    outputs=lambda config, workspace: [],
+)
+"""Not a step of its own: only the steps it needs."""

@@ -1,0 +1,157 @@
+"""`label`: every teacher says what it thinks of every training view, once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfpipe.core.config import Config
+from tfpipe.core.errors import DataError
+from tfpipe.core.files import sha256_json
+from tfpipe.core.progress import Advance, progress
+from tfpipe.core.settings import Augmentation
+from tfpipe.core.steps import Metrics
+from tfpipe.core.workspace import Workspace
+from tfpipe.data.pipeline import view_batches
+from tfpipe.data.records import Records, check_classes, classes_sha256
+from tfpipe.labels.store import (
+    Array,
+    LabelHeader,
+    combine_weights,
+    record_type,
+    sparsify,
+    view_path,
+    write_header,
+    write_view,
+)
+from tfpipe.models.saving import Card, load_model, weights_sha256
+from tfpipe.stages.teach import training_records
+from tfpipe.training.reproducible import make_reproducible
+
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A fitted teacher and the region it speaks for."""
+
+    network: keras.Model
+    card: Card
+    region: str | None
+
+
+def run(config: Config, workspace: Workspace) -> Metrics:
+    """Fill the store; views that an interrupted run has written are kept."""
+    make_reproducible(config.seed, deterministic=config.deterministic)
+    records = training_records(config, workspace)
+    teachers = _load_teachers(config, workspace, records)
+    ids, regions = _ids_and_regions(records)
+    header = _header(config, records, teachers, ids)
+    store = workspace.step_dir(config, "label") / "store"
+    weights = combine_weights(regions, header.teacher_weights, header.region_filters)
+    with progress(f"label {config.name}", header.views * len(teachers) * len(ids)) as advance:
+        for number, teacher in enumerate(teachers):
+            for view in range(header.views):
+                if view_path(store, number, view).is_file():
+                    advance(len(ids))
+                    continue
+                batches = _records_of_view(teacher, records, regions, header, view, config.data.augmentation, advance)
+                write_view(batches, store, teacher=number, view=view)
+    write_header(header, weights, store)
+    return _metrics(store, header, records, weights)
+
+
+def _load_teachers(config: Config, workspace: Workspace, records: Records) -> list[Teacher]:
+    teachers = []
+    for settings, teacher_config in zip(config.teachers, config.teacher_configs, strict=True):
+        path = workspace.best_path(teacher_config) if teacher_config else Path(str(settings.path))
+        network, card = load_model(path)
+        check_classes(records.classes, card.classes, f"the teacher {path}")
+        teachers.append(Teacher(network, card, settings.region_filter))
+    return teachers
+
+
+def _ids_and_regions(records: Records) -> tuple[Array, Array]:
+    pairs = [(e["id"], e["region"].decode()) for e in records.examples().as_numpy_iterator()]
+    ids, regions = zip(*pairs, strict=True)
+    return np.array(ids), np.array(regions)
+
+
+def _header(config: Config, records: Records, teachers: list[Teacher], ids: Array) -> LabelHeader:
+    inputs = [teacher.card.image_input.to_json() for teacher in teachers]
+    return LabelHeader(
+        teachers=tuple((t.config or t.path or Path()).as_posix() for t in config.teachers),
+        teacher_weights=tuple(t.weight for t in config.teachers),
+        region_filters=tuple(t.region_filter for t in config.teachers),
+        teacher_sha256s=tuple(weights_sha256(teacher.network) for teacher in teachers),
+        preprocessing_sha256=sha256_json([config.data.augmentation, inputs]),
+        classes_sha256=classes_sha256(records.classes),
+        examples_sha256=sha256_json(ids.astype(str).tolist()),
+        view_seed=config.seed,
+        views=config.label.views,
+        top_k=config.label.top_k,
+        num_classes=len(records.classes),
+        num_examples=len(ids),
+        temperature=config.distillation.temperature,
+    )
+
+
+def _records_of_view(
+    teacher: Teacher,
+    records: Records,
+    regions: Array,
+    header: LabelHeader,
+    view: int,
+    augmentation: Augmentation,
+    advance: Advance,
+) -> Iterator[Array]:
+    """Store records of every example; zeros, never read with any weight, where the teacher has no say."""
+    spoken = Records(records.directory, records.split, teacher.region or records.region)
+    batches = view_batches(
+        spoken,
+        teacher.card.image_input,
+        augmentation=augmentation,
+        view=view,
+        view_seed=header.view_seed,
+        batch_size=BATCH,
+    )
+    predict = tf.function(lambda images: teacher.network(images, training=False))
+    speaks = np.ones(len(regions), bool) if teacher.region is None else regions == teacher.region
+    places = np.flatnonzero(speaks)
+    done = 0
+    for images in batches:
+        logits = predict(images).numpy()
+        _check_finite(logits)
+        here = places[done : done + len(logits)]
+        done += len(logits)
+        upto = places[done] if done < len(places) else len(regions)
+        block = np.zeros(upto - here[0], record_type(header.kept))
+        block[here - here[0]] = sparsify(logits, header.kept, header.temperature)
+        yield np.zeros(here[0] if done == len(logits) else 0, block.dtype)
+        yield block
+        advance(len(logits))
+    advance(len(regions) - len(places))
+
+
+def _check_finite(logits: Array) -> None:
+    if not np.isfinite(logits).all():
+        raise DataError("a teacher answered with NaN or infinity: its training went wrong. Train it again.")
+
+
+def _metrics(store: Path, header: LabelHeader, records: Records, weights: Array) -> Metrics:
+    labels = np.array([example["label"] for example in records.examples().as_numpy_iterator()])
+    top1 = {}
+    for number, name in enumerate(header.teachers):
+        speaks = weights[:, number] > 0
+        best = np.fromfile(view_path(store, number, 0), record_type(header.kept))["ids"][:, 0]
+        top1[name] = float((best == labels)[speaks].mean())
+    return {
+        "num_examples": header.num_examples,
+        "views": header.views,
+        "top_k": header.kept,
+        "bytes_per_view": record_type(header.kept).itemsize,
+        "train_top1_of_view0": top1,
+    }

@@ -1,0 +1,92 @@
+"""Runs a step and what it needs: the plan first, then each step that is not up to date."""
+
+from pathlib import Path
+
+from tfpipe.core.config import load_config
+from tfpipe.core.progress import duration, say
+from tfpipe.core.steps import (
+    Metrics,
+    Node,
+    build_graph,
+    check_node,
+    in_order,
+    is_current,
+    read_metrics,
+    read_state,
+    refuse_upstream,
+    run_node,
+)
+from tfpipe.core.workspace import Workspace
+from tfpipe.stages import RUN, STEPS
+
+
+def run_step(
+    name: str,
+    path: Path,
+    overrides: tuple[str, ...] = (),
+    *,
+    workspace: Workspace | None = None,
+    force: bool = False,
+    no_upstream: bool = False,
+) -> Metrics:
+    """Make what `name` makes for the settings in `path`, and everything it needs.
+
+    Args:
+        name: a key of `STEPS`, or `run`.
+        path: the settings file.
+        overrides: `key.path=value` each.
+        workspace: where data, runs and exports lie; the current folder by default.
+        force: redo the step itself, up to date or not; for `run`, all steps.
+        no_upstream: raise instead of running earlier steps.
+
+    Returns:
+        The step's metrics; for `run`, those of every step under its title.
+
+    Raises:
+        CriterionError: when a metric misses its bound in `criteria`.
+    """
+    config = load_config(path, overrides)
+    target = build_graph({**STEPS, "run": RUN}, config, name, workspace or Workspace())
+    nodes = [node for node in in_order(target) if node.step is not RUN]
+    forced = [node.title for node in nodes if force and (target.step is RUN or node is target)]
+    stale = _stale(nodes, forced)
+    if no_upstream:
+        refuse_upstream(target, [node for node in nodes if node.title in stale and node is not target])
+    say(" · ".join(_planned(node, stale) for node in nodes))
+    for node in nodes:
+        if node.title in forced or not is_current(node):
+            run_node(node, force=node.title in forced)
+            say(f"{node.title}: done in {duration(_seconds(node))} · {_headline(read_metrics(node))}")
+        check_node(node)
+    if target.step is RUN:
+        return {node.title: read_metrics(node) for node in nodes}
+    return read_metrics(target)
+
+
+def _stale(nodes: list[Node], forced: list[str]) -> set[str]:
+    """Titles of the steps that will run, or may, since one they need will."""
+    stale: set[str] = set()
+    for node in nodes:
+        needs_stale = any(need.title in stale for need in node.needs)
+        if node.title in forced or needs_stale or not is_current(node):
+            stale.add(node.title)
+    return stale
+
+
+def _planned(node: Node, stale: set[str]) -> str:
+    if node.title not in stale:
+        return f"{node.title} cached"
+    return f"{node.title} …{f' {duration(_seconds(node))}' if read_state(node) else ''}"
+
+
+def _seconds(node: Node) -> float:
+    state = read_state(node)
+    return float(state["seconds"]) if state else 0.0
+
+
+def _headline(metrics: Metrics) -> str:
+    """The step's numbers, without its tables."""
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in numbers.items()
+    )

@@ -1,0 +1,136 @@
+"""`teach`: fit a teacher on labels."""
+
+import keras
+
+from tfpipe.core.config import Config
+from tfpipe.core.errors import ConfigError, MismatchError
+from tfpipe.core.inputs import ImageInput
+from tfpipe.core.steps import Metrics
+from tfpipe.core.workspace import Workspace
+from tfpipe.data.pipeline import Epochs, evaluation_batches, training_batches
+from tfpipe.data.records import Records, check_classes
+from tfpipe.models import build_model, image_input
+from tfpipe.models.saving import Card, load_model, save_model, weights_sha256
+from tfpipe.training.fitting import FitPlan, best_path, fit, forget_resume
+from tfpipe.training.metrics import build_metrics
+from tfpipe.training.optimizers import build_optimizer
+from tfpipe.training.reproducible import make_reproducible
+
+EVALUATION_BATCH = 64
+
+
+def run(config: Config, workspace: Workspace) -> Metrics:
+    """Train, and keep the epoch with the best validation top-1 in `best.keras`."""
+    make_reproducible(config.seed, deterministic=config.deterministic)
+    records = training_records(config, workspace)
+    card = Card(config.network.name, records.classes, image_input(config.network.name, config.data.image_size))
+    network = start_network(config, workspace, card)
+    plan = plan_phase(config, workspace, records, step="teach", phase="teach", epochs=config.training.epochs)
+    metrics = fit_on_labels(network, config, workspace, records, card, plan, config.training.learning_rate)
+    best_path(plan).replace(workspace.best_path(config))
+    forget_resume(plan)
+    return metrics | {"weights_sha256": weights_sha256(load_model(workspace.best_path(config))[0])}
+
+
+def fit_on_labels(
+    network: keras.Model,
+    config: Config,
+    workspace: Workspace,
+    records: Records,
+    card: Card,
+    plan: FitPlan,
+    learning_rate: float,
+) -> Metrics:
+    """One phase of training on hard labels, for a teacher or, fine-tuning, for a student."""
+    augmentation = config.finetune.augmentation if config.role == "student" else config.data.augmentation
+    network.compile(
+        optimizer=build_optimizer(
+            config.training,
+            learning_rate=learning_rate,
+            weight_decay=config.weight_decay,
+            epochs=plan.epochs,
+            steps_per_epoch=plan.steps_per_epoch,
+        ),
+        loss=keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=config.regularization.label_smoothing
+        ),
+        metrics=build_metrics(),
+    )
+    done = fit(
+        network,
+        network,
+        lambda first_epoch: training_batches(
+            records,
+            card.image_input,
+            Epochs(config.training.batch_size, plan.epochs, config.seed, first_epoch),
+            augmentation=augmentation,
+            mixup_alpha=config.regularization.mixup_alpha,
+            cutmix_alpha=config.regularization.cutmix_alpha,
+        ),
+        validation_batches(config, workspace, card.image_input),
+        plan,
+        lambda network, path: save_model(network, card, path),
+    )
+    return {"val_top1": done.best_top1, "best_epoch": done.best_epoch, "epochs": done.epoch}
+
+
+def training_records(config: Config, workspace: Workspace) -> Records:
+    """The records that the settings train on.
+
+    Raises:
+        MismatchError: when `model.num_classes` is not what the records have.
+    """
+    records = Records(workspace.records_dir(config), config.data.split_name, config.data.region)
+    wanted, found = config.network.num_classes, len(records.classes)
+    if wanted and wanted != found:
+        raise MismatchError(
+            f"{config.path}: model.num_classes is {wanted}, but the records have {found} classes. "
+            "Correct it, or leave it out: it is taken from the records."
+        )
+    return records
+
+
+def validation_batches(config: Config, workspace: Workspace, spec: ImageInput) -> "keras.utils.PyDataset":
+    """The validation split, of the same region."""
+    records = Records(workspace.records_dir(config), "validation", config.data.region)
+    return evaluation_batches(records, spec, batch_size=EVALUATION_BATCH)
+
+
+def start_network(config: Config, workspace: Workspace, card: Card) -> keras.Model:
+    """A network to train: fresh, from pretrained weights, or from another teacher's."""
+    network = build_model(
+        config.network,
+        num_classes=len(card.classes),
+        image_size=card.image_input.size,
+        dropout=config.dropout,
+        seed=config.seed,
+    )
+    if config.start_config:
+        other, other_card = load_model(workspace.best_path(config.start_config))
+        check_classes(card.classes, other_card.classes, f"{config.start_config.name} (model.start_from)")
+        try:
+            network.set_weights(other.get_weights())
+        except ValueError:
+            raise ConfigError(
+                f"{config.path}: model.start_from: {other_card.name} at {other_card.image_input.size} px "
+                f"is no {config.network.name} at {card.image_input.size} px."
+            ) from None
+    return network
+
+
+def plan_phase(
+    config: Config, workspace: Workspace, records: Records, *, step: str, phase: str, epochs: int
+) -> FitPlan:
+    """Where a phase of training writes, and for how long it runs."""
+    step_dir = workspace.step_dir(config, step)
+    batches = Epochs(config.training.batch_size, epochs, config.seed)
+    return FitPlan(
+        title=f"{phase} {config.name}",
+        step_dir=step_dir,
+        checkpoint_dir=config.callbacks.checkpoint_dir or step_dir / "checkpoints",
+        epochs=epochs,
+        steps_per_epoch=batches.steps_per_epoch(records.num_examples),
+        patience=config.early_stopping_patience,
+        save_best=config.callbacks.save_best,
+        phase=phase,
+    )
