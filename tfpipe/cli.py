@@ -11,6 +11,7 @@ import click
 
 from tfpipe import __version__
 from tfpipe.core.errors import TfpipeError
+from tfpipe.core.files import explain_os_error
 from tfpipe.core.progress import say
 from tfpipe.stages import RUN, STEPS
 
@@ -33,6 +34,9 @@ class Group(click.Group):
         except TfpipeError as error:
             say(f"error: {error}")
             sys.exit(error.exit_code)
+        except OSError as error:
+            say(f"error: {explain_os_error(error)}")
+            sys.exit(1)
         except (KeyboardInterrupt, click.Abort):
             say("interrupted. The same command goes on where it stood.")
             sys.exit(INTERRUPTED)

@@ -13,13 +13,15 @@ from uuid import uuid4
 
 from tfpipe.core.errors import EnvironmentProblemError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary sibling to write to, file or folder; it becomes `path` only if the block ends well.
 
     Raises:
-        EnvironmentProblemError: when the disk is full; what stood at `path` stays.
+        EnvironmentProblemError: when the disk is full or refuses; what stood at `path` stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sibling = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
@@ -30,7 +32,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         sibling.replace(path)
     except OSError as error:
-        raise _explained(error, path) from error
+        raise EnvironmentProblemError(f"writing {path}: {explain_os_error(error)}") from error
     finally:
         if sibling.is_dir():
             shutil.rmtree(sibling)
@@ -91,10 +93,11 @@ def _sync(path: Path) -> None:
                 os.fsync(handle.fileno())
 
 
-def _explained(error: OSError, path: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return EnvironmentProblemError(
-            f"no space left on the disk while writing {path}: nothing was changed there. "
-            "Free some space and run the same command again."
+def explain_os_error(error: OSError) -> str:
+    """What the machine refused, in a sentence."""
+    told = str(error.strerror or error)
+    if error.errno in FULL or "No space left" in str(error):
+        told = (
+            "no space left on the disk. What stood there before stands; free some space and run the same command again"
         )
-    return error
+    return f"{error.filename}: {told}." if error.filename else f"{told}."

@@ -31,6 +31,8 @@ class Site:
     """`model.json` and shards."""
     examples: list[Example]
     model_card: str
+    manifest_path: Path
+    """What ran before the export."""
 
 
 def build_site(site: Site, target: Path) -> None:
@@ -44,6 +46,7 @@ def build_site(site: Site, target: Path) -> None:
         write_json(site.image_input.to_json(), folder / "model" / "preprocessing.json")
         write_json({"title": site.title, "description": site.description}, folder / "model" / "page.json")
         _write_examples(site.examples, folder / "examples")
+        shutil.copyfile(site.manifest_path, folder / "manifest.yaml")
         (folder / "model_card.md").write_text(site.model_card, encoding="utf-8")
 
 

@@ -1,7 +1,6 @@
 """TensorFlow.js graph models, by the one door to `tensorflowjs`."""
 
-from contextlib import redirect_stdout
-from io import StringIO
+import os
 from pathlib import Path
 
 from tfpipe.core.files import atomic_path
@@ -14,8 +13,9 @@ QUANTIZATION: dict[Precision, dict[str, bool]] = {"float32": {}, "float16": {"fl
 
 def export_tfjs(saved_model_dir: Path, target: Path, precision: Precision) -> None:
     """Convert a SavedModel to `model.json` and weight shards, whole or not at all."""
-    with atomic_path(target) as folder, native_silence(), redirect_stdout(StringIO()):
-        # Imported here: it takes seconds, and greets on both streams.
+    os.environ.setdefault("TFDF_DISABLE_WELCOME_MESSAGE", "1")
+    with atomic_path(target) as folder, native_silence():
+        # Imported here: it takes seconds.
         from tensorflowjs.converters import tf_saved_model_conversion_v2 as converter
 
         converter.convert_tf_saved_model(

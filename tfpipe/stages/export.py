@@ -38,6 +38,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
         tfjs_dir=step_dir / config.export.precision,
         examples=_examples(config, workspace),
         model_card=_model_card(config, card, sizes),
+        manifest_path=workspace.run_dir(config) / "manifest.yaml",
     )
     build_site(site, workspace.exported_dir(config))
     return {"weight_bytes": sizes, "page": (workspace.exported_dir(config) / "index.html").as_posix()}

@@ -1,10 +1,10 @@
 """`label`: every teacher says what it thinks of every training view, once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -32,14 +32,17 @@ from tfpipe.stages.teach import training_records
 from tfpipe.training.reproducible import make_reproducible
 
 BATCH = 128
+MOST_CLASSES = 2**16
 
 
 @dataclass(frozen=True)
 class Teacher:
     """A fitted teacher and the region it speaks for."""
 
-    network: keras.Model
+    predict: Callable[[tf.Tensor], tf.Tensor]
+    """(batch, size, size, 3) → logits (batch, num_classes)."""
     card: Card
+    weights_sha256: str
     region: str | None
 
 
@@ -47,6 +50,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     """Fill the store; views that an interrupted run has written are kept."""
     make_reproducible(config.seed, deterministic=config.deterministic)
     records = training_records(config, workspace)
+    _check_ids_fit(len(records.classes))
     teachers = _load_teachers(config, workspace, records)
     ids, regions = _ids_and_regions(records)
     header = _header(config, records, teachers, ids)
@@ -70,8 +74,14 @@ def _load_teachers(config: Config, workspace: Workspace, records: Records) -> li
         path = workspace.best_path(teacher_config) if teacher_config else Path(str(settings.path))
         network, card = load_model(path)
         check_classes(records.classes, card.classes, f"the teacher {path}")
-        teachers.append(Teacher(network, card, settings.region_filter))
+        predict = tf.function(partial(network, training=False), reduce_retracing=True)
+        teachers.append(Teacher(predict, card, weights_sha256(network), settings.region_filter))
     return teachers
+
+
+def _check_ids_fit(num_classes: int) -> None:
+    if num_classes > MOST_CLASSES:
+        raise DataError(f"{num_classes} classes: the soft-label store holds ids of at most {MOST_CLASSES}.")
 
 
 def _ids_and_regions(records: Records) -> tuple[Array, Array]:
@@ -86,7 +96,7 @@ def _header(config: Config, records: Records, teachers: list[Teacher], ids: Arra
         teachers=tuple((t.config or t.path or Path()).as_posix() for t in config.teachers),
         teacher_weights=tuple(t.weight for t in config.teachers),
         region_filters=tuple(t.region_filter for t in config.teachers),
-        teacher_sha256s=tuple(weights_sha256(teacher.network) for teacher in teachers),
+        teacher_sha256s=tuple(teacher.weights_sha256 for teacher in teachers),
         preprocessing_sha256=sha256_json([config.data.augmentation, inputs]),
         classes_sha256=classes_sha256(records.classes),
         examples_sha256=sha256_json(ids.astype(str).tolist()),
@@ -118,12 +128,11 @@ def _records_of_view(
         view_seed=header.view_seed,
         batch_size=BATCH,
     )
-    predict = tf.function(lambda images: teacher.network(images, training=False))
     speaks = np.ones(len(regions), bool) if teacher.region is None else regions == teacher.region
     places = np.flatnonzero(speaks)
     done = 0
     for images in batches:
-        logits = predict(images).numpy()
+        logits = teacher.predict(images).numpy()
         _check_finite(logits)
         here = places[done : done + len(logits)]
         done += len(logits)

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipe.core.files import atomic_open
-from tfpipe.core.progress import progress
+from tfpipe.core.progress import Advance, progress
 from tfpipe.training.metrics import build_metrics
 
 SaveNetwork = Callable[[keras.Model, Path], None]
@@ -69,7 +69,9 @@ def fit(
     """
     model.optimizer.build(model.trainable_variables)
     done = _resume(model, plan)
-    if done.epoch < plan.epochs and not _is_stalled(done, plan):
+    if done.epoch >= plan.epochs or _is_stalled(done, plan):
+        return done
+    with progress(plan.title, (plan.epochs - done.epoch) * plan.steps_per_epoch) as advance:
         model.fit(
             batches_from(done.epoch),
             epochs=plan.epochs,
@@ -80,7 +82,7 @@ def fit(
             callbacks=[
                 EpochEnd(network, validation, plan, save, done),
                 keras.callbacks.TensorBoard(plan.step_dir / "logs" / plan.phase, write_graph=False),
-                ShowProgress(plan, done.epoch),
+                ShowProgress(advance, plan.epochs),
             ],
         )
     return done
@@ -136,18 +138,13 @@ class EpochEnd(keras.callbacks.Callback):
 
 
 class ShowProgress(keras.callbacks.Callback):
-    """One bar over all epochs, with the last validation beside it."""
+    """Moves a bar over all epochs, with the last validation beside it."""
 
-    def __init__(self, plan: FitPlan, first_epoch: int) -> None:
+    def __init__(self, advance: Advance, epochs: int) -> None:
         super().__init__()
-        self.plan = plan
-        self.steps = (plan.epochs - first_epoch) * plan.steps_per_epoch
+        self.advance = advance
+        self.epochs = epochs
         self.note = ""
-
-    def on_train_begin(self, logs: None = None) -> None:
-        """Opens the bar."""
-        self.bar = progress(self.plan.title, self.steps)
-        self.advance = self.bar.__enter__()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         """One step further."""
@@ -155,13 +152,7 @@ class ShowProgress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Shows how the epoch went."""
-        self.note = (
-            f"epoch {epoch + 1} of {self.plan.epochs}: loss {logs['loss']:.3f}, val top-1 {logs['val_top1']:.3f}"
-        )
-
-    def on_train_end(self, logs: None = None) -> None:
-        """Closes the bar."""
-        self.bar.__exit__(None, None, None)
+        self.note = f"epoch {epoch + 1} of {self.epochs}: loss {logs['loss']:.3f}, val top-1 {logs['val_top1']:.3f}"
 
 
 def _is_stalled(done: Progress, plan: FitPlan) -> bool:
@@ -169,10 +160,22 @@ def _is_stalled(done: Progress, plan: FitPlan) -> bool:
 
 
 def _write_history(done: Progress, plan: FitPlan) -> None:
-    with atomic_open(plan.step_dir / f"{plan.phase}.history.csv") as file:
-        writer = csv.DictWriter(file, fieldnames=list(done.history[0]))
+    """`history.csv`: one line an epoch, the phases of a step one after the other."""
+    path = plan.step_dir / "history.csv"
+    rows = [row for row in _read_csv(path) if row["phase"] != plan.phase]
+    rows += [{"phase": plan.phase} | epoch for epoch in done.history]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with atomic_open(path) as file:
+        writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
-        writer.writerows(done.history)
+        writer.writerows(rows)
+
+
+def _read_csv(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _resume_path(plan: FitPlan) -> Path:

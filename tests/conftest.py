@@ -1,0 +1,26 @@
+"""What all tests share: a quiet TensorFlow, fixed seeds, real data where it is to be had."""
+
+import os
+import random
+from pathlib import Path
+
+# Before anything imports TensorFlow.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    random.seed(0)
+    np.random.seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real photos and weights, which are not part of the project."""
+    folder = Path(os.environ.get("TFPIPE_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (folder / "data" / "flowers").is_dir():
+        pytest.skip(f"no real data at {folder}; TFPIPE_SHARED names its folder")
+    return folder

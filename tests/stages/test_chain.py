@@ -1,0 +1,233 @@
+"""The whole chain on a tiny herbarium: from nothing to a page that a browser has verified."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+import yaml
+
+from tfpipe.core import steps
+from tfpipe.core.errors import (
+    ConfigError,
+    CriterionError,
+    EnvironmentProblemError,
+    MismatchError,
+    MissingArtifactError,
+    TfpipeError,
+)
+from tfpipe.data.rows import iter_rows
+from tfpipe.labels.store import read_header
+from tfpipe.models.saving import load_model, weights_sha256
+from tfpipe.stages.runner import run_step
+
+SYNONYMS = Path(__file__).parents[2] / "configs" / "herbarium_synonyms.csv"
+
+DATASET: dict[str, Any] = {
+    "dataset": "herbarium",
+    "snapshot": {"num_images": 260, "image_side": 40, "label_map": str(SYNONYMS)},
+    "split": {"min_side": 32, "train": 0.6, "validation": 0.2, "test": 0.2},
+}
+TEACHER: dict[str, Any] = {
+    "data": {"config": "dataset.yaml", "image_size": 32},
+    "model": {"name": "vit_micro_patch8_32"},
+    "training": {"epochs": 2, "batch_size": 32},
+    "regularization": {"mixup_alpha": 0.2, "cutmix_alpha": 1.0},
+}
+REGIONAL: dict[str, Any] = {
+    "data": {"config": "dataset.yaml", "image_size": 32, "region": "EU_SW"},
+    "model": {"name": "vit_micro_patch8_32", "start_from": "teacher.yaml"},
+    "training": {"epochs": 1, "batch_size": 16},
+}
+STUDENT: dict[str, Any] = {
+    "data": {"config": "dataset.yaml", "image_size": 32},
+    "model": {"name": "mobilenetv2", "alpha": 0.35},
+    "teachers": [{"config": "teacher.yaml"}, {"config": "regional.yaml", "region_filter": "EU_SW"}],
+    "label": {"views": 2},
+    "training": {"epochs": 3, "batch_size": 32},
+    "finetune": {"epochs": 1},
+    "export": {"num_examples": 2, "title": "<b>Herbarium</b>"},
+    "verify": {"num_images": 16},
+}
+
+
+def write_configs(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    documents = {"dataset": DATASET, "teacher": TEACHER, "regional": REGIONAL, "student": STUDENT}
+    for name, document in documents.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(document))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A folder in which everything but the browser's part has run, and which is the current one."""
+    folder = tmp_path_factory.mktemp("workspace")
+    write_configs(folder / "configs")
+    patch = pytest.MonkeyPatch()
+    request.addfinalizer(patch.undo)
+    patch.chdir(folder)
+    for step in ("evaluate", "export"):
+        run_step(step, Path("configs/student.yaml"))
+    for teacher in ("teacher", "regional"):
+        run_step("evaluate", Path(f"configs/{teacher}.yaml"))
+    return folder
+
+
+def test_every_step_leaves_what_the_plan_says(workspace: Path) -> None:
+    wanted = (
+        "data/herbarium/raw.jsonl data/herbarium/splits.jsonl data/herbarium/excluded.jsonl "
+        "data/herbarium/1.0.0/features.json runs/teacher/teach/best.keras runs/teacher/teach/history.csv "
+        "runs/student/distill/best.keras runs/student/distill/checkpoints/distill-002.keras "
+        "runs/student/distill/checkpoints/finetune-001.keras runs/student/manifest.yaml runs/student/config.yaml "
+        "exported/student/index.html exported/student/model/model.json exported/student/model/classes.json "
+        "exported/student/model/preprocessing.json exported/student/vendor/tf-core.min.js"
+    )
+    assert [path for path in wanted.split() if not Path(path).is_file()] == []
+
+
+def test_records_hold_the_kept_rows_and_none_of_the_planted_unusable_ones(workspace: Path) -> None:
+    truths = [json.loads(line) for line in Path("data/herbarium/ground_truth.jsonl").read_text().splitlines()]
+    unusable = {t["id"] for t in truths if t["fault"] in ("truncated", "dead_url")}
+    builder = tfds.builder_from_directory("data/herbarium/1.0.0")
+    ids = [e["id"].decode() for s in builder.info.splits for e in tfds.as_numpy(builder.as_dataset(split=s))]
+    assert sorted(ids) == sorted(row.id for row in iter_rows(Path("data/herbarium/splits.jsonl")))
+    excluded = {row.id for row in iter_rows(Path("data/herbarium/excluded.jsonl"))}
+    assert unusable
+    assert unusable <= excluded
+    assert not unusable & set(ids)
+
+
+def test_the_evaluation_has_the_plans_keys_and_agrees_with_its_predictions(workspace: Path) -> None:
+    metrics = json.loads(Path("runs/student/evaluate/metrics.json").read_text())
+    with np.load("runs/student/evaluate/predictions.npz") as saved:
+        right = saved["logits"].argmax(-1) == saved["labels"]
+        ids = saved["ids"]
+    regions = {row.id: row.region for row in iter_rows(Path("data/herbarium/splits.jsonl")) if row.split == "test"}
+    assert sorted(ids) == sorted(regions)
+    assert metrics["top1_accuracy"] == pytest.approx(right.mean())
+    of_region = np.array([regions[i] for i in ids])
+    assert set(metrics["per_region"]) == {"EU_SW", "EU", "OTHER"}
+    for region, accuracy in metrics["per_region"].items():
+        assert accuracy == pytest.approx(right[of_region == region].mean())
+    assert metrics["top1_accuracy"] <= metrics["top5_accuracy"]
+
+
+def test_the_regional_teacher_learned_from_its_region_alone(workspace: Path) -> None:
+    rows = [row for row in iter_rows(Path("data/herbarium/splits.jsonl")) if row.split == "train"]
+    regional = [row for row in rows if row.region == "EU_SW"]
+    header = read_header(Path("runs/student/label/store"))
+    weights = np.fromfile("runs/student/label/store/weights.bin", "<f4").reshape(-1, 2)
+    assert header.num_examples == len(rows)
+    assert (weights[:, 1] == 0.5).sum() == len(regional)
+    assert (weights[:, 0] == 1.0).sum() == len(rows) - len(regional)
+
+
+def test_history_tells_both_phases(workspace: Path) -> None:
+    with Path("runs/student/distill/history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["phase"], row["epoch"]) for row in rows] == [("distill", "1"), ("distill", "2"), ("finetune", "1")]
+    assert float(rows[0]["soft_loss"]) > 0
+    assert rows[2]["soft_loss"] == ""
+
+
+def test_a_second_run_does_nothing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "_import_stage", lambda name: pytest.fail(f"{name} ran again"))
+    run_step("export", Path("configs/student.yaml"))
+
+
+def test_the_same_seed_gives_the_same_student(workspace: Path) -> None:
+    best = Path("runs/student/distill/best.keras")
+    before = weights_sha256(load_model(best)[0]), best.read_bytes()
+    run_step("distill", Path("configs/student.yaml"), force=True)
+    assert (weights_sha256(load_model(best)[0]), best.read_bytes()) == before
+
+
+def test_the_manifest_tells_inputs_outputs_and_results(workspace: Path) -> None:
+    manifest = yaml.safe_load(Path("runs/student/manifest.yaml").read_text())
+    distill = manifest["steps"]["distill"]
+    assert (
+        distill["inputs"]["runs/student/label/store"]
+        == manifest["steps"]["label"]["outputs"]["runs/student/label/store"]
+    )
+    assert distill["metrics"]["weights_sha256"] == weights_sha256(
+        load_model(Path("runs/student/distill/best.keras"))[0]
+    )
+    assert manifest["environment"]["tensorflow"].startswith("2.19")
+    assert manifest["seed"] == 42
+
+
+def test_the_page_agrees_with_python_in_a_real_browser(workspace: Path) -> None:
+    try:
+        metrics = run_step("verify", Path("configs/student.yaml"))
+    except EnvironmentProblemError as error:
+        pytest.skip(str(error))
+    assert metrics["float32"]["max_probability_difference"] <= 1e-3
+    assert metrics["float16"]["max_probability_difference"] <= 2e-2
+    assert metrics["jpeg"]["top1_agreement"] >= 0.98
+    with np.load("runs/student/verify/differences.npz") as saved:
+        assert saved["python"].shape == saved["float32"].shape == saved["jpeg"].shape == (16, 12)
+
+
+def test_a_page_that_is_wrong_does_not_pass(workspace: Path) -> None:
+    """The weights of the float32 model, shifted by one: a page that runs, and lies."""
+    shard = next(Path("runs/student/export/float32").glob("*.bin"))
+    content = shard.read_bytes()
+    shard.write_bytes(content[4:] + content[:4])
+    state = Path("runs/student/export/state.json")
+    document = json.loads(state.read_text())
+    document["outputs"]["runs/student/export/float32"] = steps.sha256_path(shard.parent)
+    state.write_text(json.dumps(document))
+    try:
+        with pytest.raises(CriterionError, match=r"float32\.max_probability_difference is"):
+            run_step("verify", Path("configs/student.yaml"), force=True)
+    except EnvironmentProblemError as error:
+        pytest.skip(str(error))
+    finally:
+        shard.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("step", "config", "override", "error", "told"),
+    [
+        ("teach", "teacher", "model.num_classes=9000", MismatchError, "the records have 12 classes"),
+        ("teach", "teacher", "data.region=ATLANTIS", TfpipeError, "there are: EU, EU_SW, OTHER"),
+        ("teach", "teacher", "model.name=resnet", ConfigError, "no model; known are"),
+        ("teach", "student", "seed=1", ConfigError, "Did you mean `tfpipe distill"),
+        ("distill", "teacher", "seed=1", ConfigError, "Did you mean `tfpipe teach"),
+        ("label", "student", 'teachers=[{path: "best_model.pt"}]', ConfigError, "no such model file"),
+        ("teach", "teacher", "model.pretrained=true", ConfigError, "preset"),
+        ("export", "teacher", "seed=42", ConfigError, "browsers lack"),
+        ("verify", "student", "verify.chromium=/no/browser", EnvironmentProblemError, "apt-get install chromium"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(
+    workspace: Path, step: str, config: str, override: str, error: type[TfpipeError], told: str
+) -> None:
+    if "preset" in told:
+        override = "model={name: vit_base_patch16_224, pretrained: true}"
+    with pytest.raises(error, match=told) as caught:
+        run_step(step, Path(f"configs/{config}.yaml"), (override,))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_upstream_names_the_command_that_is_missing(workspace: Path) -> None:
+    with pytest.raises(MissingArtifactError, match=r"Run `tfpipe snapshot --config configs/dataset2\.yaml` first"):
+        Path("configs/dataset2.yaml").write_text(yaml.safe_dump({**DATASET, "dataset": "other"}))
+        run_step("pack", Path("configs/dataset2.yaml"), no_upstream=True)
+
+
+def test_a_class_list_that_changed_since_the_teacher_was_trained_is_refused(workspace: Path) -> None:
+    document = DATASET | {"dataset": "renamed", "seed": 42}
+    document["snapshot"] = {**DATASET["snapshot"], "label_map": "map.csv"}
+    renamed = SYNONYMS.read_text() + "Labellia striata,Labellia lineata\n"
+    Path("map.csv").write_text(renamed.replace(",Labellia striata", ",Labellia lineata"))
+    Path("configs/renamed.yaml").write_text(yaml.safe_dump(document))
+    student = STUDENT | {"data": {"config": "renamed.yaml", "image_size": 32}}
+    student["teachers"] = [{"path": "runs/teacher/teach/best.keras"}]
+    Path("configs/student2.yaml").write_text(yaml.safe_dump(student))
+    with pytest.raises(MismatchError, match="gone: Labellia striata; new: Labellia lineata"):
+        run_step("label", Path("configs/student2.yaml"))
