@@ -44,8 +44,8 @@ class Group(click.Group):
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
-def main() -> None:
-    r"""From labelled data to an honest, verified classifier in the browser.
+def main() -> None:  # noqa: D301 - click wants the backspace itself
+    """From labelled data to an honest, verified classifier in the browser.
 
     \b
     Example:

@@ -50,7 +50,7 @@ def _value(metrics: dict[str, Any], metric: str, where: str) -> float:
 
 
 def _parse(bound: str, where: str) -> tuple[Any, float]:
-    match = re.fullmatch(r"\s*(>=|<=|>|<)\s*([-+.\deE]+)\s*", bound)
+    match = re.fullmatch(r"\s*(>=|<=|>|<)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*", bound)
     if not match:
         raise ConfigError(f'{where}: found {bound!r}; expected a bound such as ">= 0.85".')
     return OPERATORS[match[1]], float(match[2])

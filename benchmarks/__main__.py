@@ -1,0 +1,34 @@
+"""Speed, as ratios against a baseline in the same run: `make bench` → benchmarks/RESULTS.md."""
+
+import os
+import platform
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from benchmarks import cli_start, distillation_epoch, input_pipeline
+from benchmarks.table import Table
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+
+
+def main() -> None:
+    """Run every benchmark and write the results."""
+    with TemporaryDirectory() as folder:
+        tables: list[Table] = [
+            cli_start.measure(),
+            input_pipeline.measure(Path(folder)),
+            distillation_epoch.measure(Path(folder)),
+        ]
+    heading = (
+        f"# Benchmarks\n\n`make bench`, {date.today().isoformat()}, {platform.system()} {platform.machine()}, "
+        f"{os.cpu_count()} cores, Python {platform.python_version()}. "
+        "Ratios are against the first line of each table, measured in the same run.\n"
+    )
+    RESULTS.write_text(heading + "".join(table.to_markdown() for table in tables), encoding="utf-8")
+    print(RESULTS.read_text(encoding="utf-8"))
+
+
+main()
