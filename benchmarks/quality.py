@@ -2,7 +2,7 @@
 
     python -m benchmarks.quality configs/flowers --seeds 1 2 3
 
-Each seed splits the data anew and trains everything anew, under runs/quality/.
+Each seed splits the data anew and trains everything anew, in runs/<folder>-seed<n>/.
 """
 
 import argparse

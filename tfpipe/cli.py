@@ -11,7 +11,7 @@ import click
 
 from tfpipe import __version__
 from tfpipe.core.errors import TfpipeError
-from tfpipe.core.files import explain_os_error
+from tfpipe.core.files import explain
 from tfpipe.core.progress import say
 from tfpipe.stages import RUN, STEPS
 
@@ -34,23 +34,26 @@ class Group(click.Group):
         except TfpipeError as error:
             say(f"error: {error}")
             sys.exit(error.exit_code)
-        except OSError as error:
-            say(f"error: {explain_os_error(error)}")
+        except Exception as error:
+            told = explain(error)
+            if told is None:
+                raise
+            say(f"error: {told}")
             sys.exit(1)
         except (KeyboardInterrupt, click.Abort):
             say("interrupted. The same command goes on where it stood.")
             sys.exit(INTERRUPTED)
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From labelled data to an honest, verified classifier in the browser.\n\n"
+    "\b\nExample:\n  tfpipe run --config configs/student.yaml",
+)
 @click.version_option(__version__)
-def main() -> None:  # noqa: D301 - click wants the backspace itself
-    """From labelled data to an honest, verified classifier in the browser.
-
-    \b
-    Example:
-      tfpipe run --config configs/student.yaml
-    """
+def main() -> None:
+    """Prepare the process for any step."""
     # Their chatter would bury ours; a person who wants it sets the variable.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -32,7 +32,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         sibling.replace(path)
     except OSError as error:
-        raise EnvironmentProblemError(f"writing {path}: {explain_os_error(error)}") from error
+        raise EnvironmentProblemError(f"writing {path}: {explain(error)}") from error
     finally:
         if sibling.is_dir():
             shutil.rmtree(sibling)
@@ -93,11 +93,15 @@ def _sync(path: Path) -> None:
                 os.fsync(handle.fileno())
 
 
-def explain_os_error(error: OSError) -> str:
-    """What the machine refused, in a sentence."""
-    told = str(error.strerror or error)
-    if error.errno in FULL or "No space left" in str(error):
-        told = (
-            "no space left on the disk. What stood there before stands; free some space and run the same command again"
+def explain(error: BaseException) -> str | None:
+    """What the machine refused, in a sentence; None for any other error.
+
+    TensorFlow and HDF5 tell of a full disk in errors of their own.
+    """
+    if getattr(error, "errno", None) in FULL or "No space left on device" in str(error):
+        return (
+            "no space left on the disk. What stood there before stands; free some space and run the same command again."
         )
-    return f"{error.filename}: {told}." if error.filename else f"{told}."
+    if not isinstance(error, OSError):
+        return None
+    return f"{error.filename}: {error.strerror}." if error.filename else f"{error}."

@@ -1,5 +1,6 @@
 """Input pipelines: records → batches, in an order that is a function of (seed, epoch)."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -60,7 +61,7 @@ def training_batches(
     if mixup_alpha or cutmix_alpha:
         first_step = epochs.first_epoch * epochs.steps_per_epoch(records.num_examples)
         ds = ds.enumerate(first_step).map(mixed, tf.data.AUTOTUNE)
-    return ds.prefetch(tf.data.AUTOTUNE)
+    return _ready(ds)
 
 
 def distillation_batches(
@@ -90,7 +91,7 @@ def distillation_batches(
         return image, soft | {"targets": tf.one_hot(example["label"], num_classes)}
 
     ds = examples.map(decode, tf.data.AUTOTUNE)
-    return _batched(ds, records.num_examples, epochs).prefetch(tf.data.AUTOTUNE)
+    return _ready(_batched(ds, records.num_examples, epochs))
 
 
 def view_batches(
@@ -109,7 +110,7 @@ def view_batches(
     def decode(example: Example) -> tf.Tensor:
         return make_view(example["image"], example["id"], number)
 
-    return records.examples().map(decode, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return _ready(records.examples().map(decode, tf.data.AUTOTUNE).batch(batch_size))
 
 
 def evaluation_batches(records: Records, image_input: ImageInput, *, batch_size: int) -> tf.data.Dataset:
@@ -121,7 +122,7 @@ def evaluation_batches(records: Records, image_input: ImageInput, *, batch_size:
         image = make_view(example["image"], example["id"], tf.constant(0, tf.int64))
         return image, tf.one_hot(example["label"], num_classes)
 
-    return records.examples().map(decode, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return _ready(records.examples().map(decode, tf.data.AUTOTUNE).batch(batch_size))
 
 
 def _in_epochs(
@@ -139,6 +140,13 @@ def _in_epochs(
     # AutoGraph would only stumble over TFDS, which `one` calls into.
     one_as_it_stands = tf.autograph.experimental.do_not_convert(one)
     return tf.data.Dataset.range(epochs.first_epoch, epochs.epochs).flat_map(one_as_it_stands)
+
+
+def _ready(ds: tf.data.Dataset) -> tf.data.Dataset:
+    """Prefetched, on threads of its own, so that the model's do not wait for it."""
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = os.cpu_count()
+    return ds.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def _batched(ds: tf.data.Dataset, num_examples: int, epochs: Epochs) -> tf.data.Dataset:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tfpipe.core.errors import DataError, MismatchError
-from tfpipe.core.files import sha256_json
+from tfpipe.core.files import atomic_path, sha256_json
 from tfpipe.data.rows import Row
 from tfpipe.data.splitting import SPLITS
 
@@ -26,7 +27,7 @@ def write_records(
 
     Args:
         rows: with `split`; held in memory, their images are not.
-        directory: must not exist; appears whole or not at all.
+        directory: appears, or changes, whole or not at all.
         read_image: gives a row's JPEG bytes.
         classes: in the order of their ids.
         num_shards: of the train split; None lets TFDS decide by size.
@@ -54,8 +55,10 @@ def write_records(
 
     config = tfds.download.DownloadConfig(num_shards=num_shards, try_download_gcs=False)
     tfds.disable_progress_bar()
-    with redirect_stdout(StringIO()):
-        Builder(data_dir=directory.parent.parent).download_and_prepare(download_config=config)
+    with atomic_path(directory) as sibling, TemporaryDirectory(dir=directory.parent, prefix=".pack") as folder:
+        with redirect_stdout(StringIO()):
+            Builder(data_dir=folder).download_and_prepare(download_config=config)
+        (Path(folder) / Builder.name / directory.name).rename(sibling)
 
 
 @dataclass(frozen=True)

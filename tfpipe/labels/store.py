@@ -7,7 +7,7 @@ one file per teacher and view, so that they are read as a stream beside them.
 With k = number of classes nothing is left out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -105,6 +105,26 @@ def write_view(records: Iterable[Array], store: Path, *, teacher: int, view: int
             file.write(batch.tobytes())
 
 
+def spread(batches: Iterable[Array], places: Array, num_examples: int, top_k: int) -> Iterator[Array]:
+    """Records of some examples → records of all, zeros where a teacher has no say.
+
+    Args:
+        batches: records, together one for each of `places`.
+        places: rising positions among all examples.
+        num_examples: how many there are.
+        top_k: of the records.
+    """
+    read = written = 0
+    for batch in batches:
+        here = places[read : read + len(batch)]
+        block = np.zeros(here[-1] + 1 - written, record_type(top_k))
+        block[here - written] = batch
+        read += len(batch)
+        written += len(block)
+        yield block
+    yield np.zeros(num_examples - written, record_type(top_k))
+
+
 def write_header(header: LabelHeader, teacher_weights: Array, store: Path) -> None:
     """Close a store: the header, and each example's weight for each teacher.
 
@@ -198,7 +218,7 @@ def labels_of_view(store: Path, header: LabelHeader, view: tf.Tensor) -> tf.data
             "teacher_weights": tf.ensure_shape(tf.io.decode_raw(shares, tf.float32), (count,))
         }
 
-    return tf.data.Dataset.zip(tf.data.Dataset.zip(*streams), weights).map(decode)
+    return tf.data.Dataset.zip(datasets=(tuple(streams), weights)).map(decode)
 
 
 def _decode(records: tf.Tensor, kept: int) -> dict[str, tf.Tensor]:

@@ -1,6 +1,7 @@
 """Models on disk: a `.keras` file whose bytes depend on nothing but the model, with its card inside."""
 
 import json
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,11 +70,20 @@ def weights_sha256(model: keras.Model) -> str:
 
 
 def _rewrite(source: Path, target: Path, card: Card) -> None:
-    """Copy a `.keras` archive without the times that Keras and zip put in."""
+    """Copy a `.keras` archive without the times and memory addresses that Keras and zip put in."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for name in sorted(old.namelist()):
             content = old.read(name)
             if name == "metadata.json":
                 content = json.dumps({"keras_version": json.loads(content)["keras_version"]}).encode()
+            if name == "config.json":
+                content = _numbered(content)
             new.writestr(zipfile.ZipInfo(name, EPOCH), content)
         new.writestr(zipfile.ZipInfo(CARD, EPOCH), json.dumps(card.to_json(), ensure_ascii=False))
+
+
+def _numbered(config: bytes) -> bytes:
+    """Shared objects, which Keras knows by their address in memory, numbered as they come."""
+    pattern = rb'("shared_object_id": )(\d+)'
+    numbers = {address: number for number, (_, address) in enumerate(dict.fromkeys(re.findall(pattern, config)))}
+    return re.sub(pattern, lambda match: match[1] + b"%d" % numbers[match[2]], config)

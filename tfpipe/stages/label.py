@@ -12,7 +12,6 @@ from tfpipe.core.config import Config
 from tfpipe.core.errors import DataError
 from tfpipe.core.files import sha256_json
 from tfpipe.core.progress import Advance, progress
-from tfpipe.core.settings import Augmentation
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import view_batches
@@ -23,6 +22,7 @@ from tfpipe.labels.store import (
     combine_weights,
     record_type,
     sparsify,
+    spread,
     view_path,
     write_header,
     write_view,
@@ -56,14 +56,16 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     header = _header(config, records, teachers, ids)
     store = workspace.step_dir(config, "label") / "store"
     weights = combine_weights(regions, header.teacher_weights, header.region_filters)
-    with progress(f"label {config.name}", header.views * len(teachers) * len(ids)) as advance:
+    said = [np.flatnonzero(weights[:, number]) for number in range(len(teachers))]
+    with progress(f"label {config.name}", header.views * sum(map(len, said))) as advance:
         for number, teacher in enumerate(teachers):
             for view in range(header.views):
                 if view_path(store, number, view).is_file():
-                    advance(len(ids))
+                    advance(len(said[number]))
                     continue
-                batches = _records_of_view(teacher, records, regions, header, view, config.data.augmentation, advance)
-                write_view(batches, store, teacher=number, view=view)
+                batches = _records_of_view(teacher, config, records, header, view, advance)
+                everywhere = spread(batches if len(said[number]) else (), said[number], len(ids), header.kept)
+                write_view(everywhere, store, teacher=number, view=view)
     write_header(header, weights, store)
     return _metrics(store, header, records, weights)
 
@@ -110,39 +112,22 @@ def _header(config: Config, records: Records, teachers: list[Teacher], ids: Arra
 
 
 def _records_of_view(
-    teacher: Teacher,
-    records: Records,
-    regions: Array,
-    header: LabelHeader,
-    view: int,
-    augmentation: Augmentation,
-    advance: Advance,
+    teacher: Teacher, config: Config, records: Records, header: LabelHeader, view: int, advance: Advance
 ) -> Iterator[Array]:
-    """Store records of every example; zeros, never read with any weight, where the teacher has no say."""
-    spoken = Records(records.directory, records.split, teacher.region or records.region)
+    """Store records of the examples that the teacher speaks for, batch by batch."""
     batches = view_batches(
-        spoken,
+        Records(records.directory, records.split, teacher.region or records.region),
         teacher.card.image_input,
-        augmentation=augmentation,
+        augmentation=config.data.augmentation,
         view=view,
         view_seed=header.view_seed,
         batch_size=BATCH,
     )
-    speaks = np.ones(len(regions), bool) if teacher.region is None else regions == teacher.region
-    places = np.flatnonzero(speaks)
-    done = 0
     for images in batches:
         logits = teacher.predict(images).numpy()
         _check_finite(logits)
-        here = places[done : done + len(logits)]
-        done += len(logits)
-        upto = places[done] if done < len(places) else len(regions)
-        block = np.zeros(upto - here[0], record_type(header.kept))
-        block[here - here[0]] = sparsify(logits, header.kept, header.temperature)
-        yield np.zeros(here[0] if done == len(logits) else 0, block.dtype)
-        yield block
+        yield sparsify(logits, header.kept, header.temperature)
         advance(len(logits))
-    advance(len(regions) - len(places))
 
 
 def _check_finite(logits: Array) -> None:

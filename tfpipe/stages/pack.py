@@ -1,6 +1,5 @@
 """`pack`: rows and their images become sharded records, and the class list is fixed."""
 
-import shutil
 from pathlib import Path
 
 from tfpipe.core.config import Config
@@ -17,8 +16,6 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     rows = list(iter_rows(workspace.splits_path(config)))
     classes = sorted({row.label for row in rows})
     directory = workspace.records_dir(config)
-    if directory.is_dir():
-        shutil.rmtree(directory)
     with progress(f"pack {config.dataset}", len(rows)) as advance:
 
         def read_image(row: Row) -> bytes:

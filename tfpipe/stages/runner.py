@@ -1,5 +1,6 @@
 """Runs a step and what it needs: the plan first, then each step that is not up to date."""
 
+import os
 from pathlib import Path
 
 from tfpipe.core.config import load_config
@@ -46,6 +47,10 @@ def run_step(
         CriterionError: when a metric misses its bound in `criteria`.
     """
     config = load_config(path, overrides)
+    if config.deterministic:
+        # TensorFlow reads this when it starts. With two operations at a time, oneDNN's AddN reuses whichever
+        # input's memory happens to be free, and a transformer's gradients differ in the last bit from run to run.
+        os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     target = build_graph({**STEPS, "run": RUN}, config, name, workspace or Workspace())
     nodes = [node for node in in_order(target) if node.step is not RUN]
     forced = [node.title for node in nodes if force and (target.step is RUN or node is target)]
