@@ -18,7 +18,7 @@ NUM_IMAGES, IMAGE_SIDE, IMAGE_SIZE, BATCH, EPOCHS = 1500, 256, 224, 64, 3
 
 
 def measure(folder: Path) -> Table:
-    """Median of the epochs after the first, which starts threads and fills caches."""
+    """The best of some passes; the first starts threads and fills caches."""
     records = draw_records(folder / "pipeline", NUM_IMAGES, IMAGE_SIDE)
     jpegs = [example["image"] for example in records.examples().as_numpy_iterator()]
     figures = {"bare decode_and_crop_jpeg + resize": _images_per_second(_bare(jpegs))}

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,15 @@ class Group(click.Group):
         except TfpipeError as error:
             say(f"error: {error}")
             sys.exit(error.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            say("interrupted. The same command goes on where it stood.")
+            sys.exit(INTERRUPTED)
         except Exception as error:
             told = explain(error)
             if told is None:
                 raise
             say(f"error: {told}")
             sys.exit(1)
-        except (KeyboardInterrupt, click.Abort):
-            say("interrupted. The same command goes on where it stood.")
-            sys.exit(INTERRUPTED)
 
 
 @click.group(
@@ -54,9 +55,10 @@ class Group(click.Group):
 @click.version_option(__version__)
 def main() -> None:
     """Prepare the process for any step."""
-    # Their chatter would bury ours; a person who wants it sets the variable.
+    # Their chatter would bury ours; a person who wants it sets the variable, or python -W.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

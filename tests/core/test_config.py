@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tfpipe.core import settings as s
 from tfpipe.core.config import Config, load_config
 from tfpipe.core.errors import ConfigError
 
@@ -123,6 +122,7 @@ def test_finetuning_takes_its_epochs_out_of_all(write: Write, text: str, epochs:
         ("callbacks: {early_stopping: true, early_stopping_patience: 7}", 7),
         ("callbacks: {early_stopping_patience: 7}", 7),
         ("regularization: {early_stopping_patience: 4}", 4),
+        ("callbacks: {early_stopping: false, early_stopping_patience: 7}", None),
     ],
 )
 def test_patience(write: Write, text: str, patience: int | None) -> None:
@@ -151,8 +151,8 @@ def test_a_step_that_needs_a_model_says_so(write: Write) -> None:
     ("where", "name"),
     [
         ("configs/student.yaml", "student"),
-        ("configs/flowers/student.yaml", "flowers/student"),
-        ("configs/a/configs/b/x.yaml", "b/x"),
+        ("configs/flowers/student.yaml", "flowers-student"),
+        ("configs/a/configs/b/x.yaml", "b-x"),
         ("elsewhere/student.yaml", "student"),
         ("configs.yaml", "configs"),
     ],
@@ -185,7 +185,7 @@ def test_other_files_are_found_beside_the_file_not_beside_the_caller(
     monkeypatch.chdir(tmp_path / "cwd")
     config = load_config(path)
     assert config.dataset_config.dataset == "meadow"
-    assert config.dataset_config.name == "sets/meadow"
+    assert config.dataset_config.name == "sets-meadow"
     teacher, file_teacher = config.teacher_configs
     assert teacher is not None
     assert teacher.name == "second"
@@ -341,62 +341,3 @@ def test_a_key_that_is_no_text_is_told_so(write: Write) -> None:
     # `yes`, `no` and `on` are truth values in YAML 1.1, and numbers are numbers.
     with pytest.raises(ConfigError, match="1"):
         load_config(write("1: 2"))
-
-
-# --set
-
-
-def test_overrides_win_over_the_file_and_leave_the_rest(write: Write) -> None:
-    path = write("training: {epochs: 3, batch_size: 16}\nseed: 1")
-    config = load_config(path, ("training.epochs=5", "seed=9"))
-    assert (config.training.epochs, config.training.batch_size, config.seed) == (5, 16, 9)
-    assert load_config(path).training.epochs == 3
-
-
-def test_overrides_reach_sections_that_the_file_does_not_have(write: Write) -> None:
-    config = load_config(write("seed: 1"), ("distillation.loss_weights.kl_divergence=0.25",))
-    assert config.distillation.loss_weights.kl_divergence == 0.25
-    assert config.distillation.loss_weights.cross_entropy == s.LossWeights().cross_entropy
-
-
-def test_override_values_are_yaml(write: Write) -> None:
-    overrides = ("training.learning_rate=1e-5", "data.region=null", "callbacks.early_stopping=true", "export.title=a=b")
-    config = load_config(write("data: {region: EU}"), overrides)
-    assert config.training.learning_rate == pytest.approx(0.00001, rel=1e-12)
-    assert config.data.region is None
-    assert config.callbacks.early_stopping is True
-    assert config.export.title == "a=b"
-
-
-def test_the_last_override_of_a_key_wins(write: Write) -> None:
-    assert load_config(write(""), ("seed=1", "seed=2")).seed == 2
-
-
-@pytest.mark.parametrize(
-    ("override", "told"),
-    [
-        ("training.epochs", "expected key.path=value"),
-        ("=3", "expected key.path=value"),
-        ("", "expected key.path=value"),
-        ("seed.deep=3", "`seed` is not a section"),
-        ("training.epoch=3", "Did you mean `epochs`"),
-        ("training.epochs=many", "found 'many'"),
-        ("training.epochs=[", r"training\.epochs"),
-        ("training.epochs=a: b: c", r"training\.epochs"),
-    ],
-)
-def test_a_bad_override_is_told_what_is_wrong(write: Write, override: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
-        load_config(write("seed: 1"), (override,))
-
-
-def test_a_section_left_empty_is_told_by_name(write: Write) -> None:
-    # `training:` with its lines commented out.
-    with pytest.raises(ConfigError, match=r"x\.yaml: training: found None"):
-        load_config(write("training:\n"))
-
-
-def test_settings_do_not_change_once_read(write: Write) -> None:
-    config = load_config(write("seed: 1"))
-    with pytest.raises(ValueError, match="frozen"):
-        config.seed = 2  # type: ignore[misc]

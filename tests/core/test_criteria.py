@@ -22,6 +22,7 @@ VERIFIED: dict[str, Any] = {
     "float32": {"max_probability_difference": 1e-4, "top1_agreement": 1.0},
     "float16": {"max_probability_difference": 1e-2, "top1_agreement": 1.0},
     "jpeg": {"top1_agreement": 0.99},
+    "wasm_with_simd": 1,
 }
 
 

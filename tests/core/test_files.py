@@ -15,7 +15,7 @@ from tfpipe.core.errors import EnvironmentProblemError
 from tfpipe.core.files import (
     atomic_open,
     atomic_path,
-    explain_os_error,
+    explain,
     read_json,
     sha256_bytes,
     sha256_file,
@@ -25,7 +25,7 @@ from tfpipe.core.files import (
 )
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Stands for anything that may go wrong."""
 
 
@@ -49,7 +49,7 @@ def test_bytes_are_written_as_they_are(tmp_path: Path) -> None:
     assert (tmp_path / "x.bin").read_bytes() == b"\xff\r\n"
 
 
-@pytest.mark.parametrize("error", [Stop, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [StopError, KeyboardInterrupt])
 def test_what_stood_there_stays_when_the_block_raises(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "x.txt"
     path.write_text("old")
@@ -61,9 +61,9 @@ def test_what_stood_there_stays_when_the_block_raises(tmp_path: Path, error: typ
 
 
 def test_nothing_is_left_where_nothing_stood(tmp_path: Path) -> None:
-    with pytest.raises(Stop), atomic_open(tmp_path / "x.txt") as file:
+    with pytest.raises(StopError), atomic_open(tmp_path / "x.txt") as file:
         file.write("half")
-        raise Stop
+        raise StopError
     assert names(tmp_path) == []
 
 
@@ -82,9 +82,9 @@ def test_the_folder_that_stood_there_stays_when_the_block_raises(tmp_path: Path)
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "old.txt").write_text("old")
-    with pytest.raises(Stop), atomic_path(folder) as sibling:
+    with pytest.raises(StopError), atomic_path(folder) as sibling:
         (sibling / "deep").mkdir(parents=True)
-        raise Stop
+        raise StopError
     assert (folder / "old.txt").read_text() == "old"
     assert names(tmp_path) == ["site"]
 
@@ -121,7 +121,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("only root can mount a small disk")
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
+    mounted = subprocess.run(command, check=False, capture_output=True)
     if mounted.returncode:
         pytest.skip(f"cannot mount a small disk here: {mounted.stderr.decode().strip()}")
     yield folder
@@ -151,9 +152,23 @@ def test_a_folder_on_a_really_full_disk_leaves_nothing(small_disk: Path) -> None
 def test_what_the_machine_refuses_is_told_with_the_file_it_was_refused_for(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         (tmp_path / "gone").read_text()
-    told = explain_os_error(caught.value)
-    assert str(tmp_path / "gone") in told
-    assert "No such file" in told
+    assert explain(caught.value) == f"{tmp_path / 'gone'}: No such file or directory."
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x.txt"),
+        RuntimeError("x.keras; No space left on device [Op:WriteFile]"),
+    ],
+)
+def test_a_full_disk_is_known_in_any_librarys_words(error: Exception) -> None:
+    assert str(explain(error)).startswith("no space left on the disk")
+
+
+@pytest.mark.parametrize("error", [ValueError("3 is not 4"), ZeroDivisionError(), KeyError("x")])
+def test_what_is_no_fault_of_the_machine_is_not_explained_away(error: Exception) -> None:
+    assert explain(error) is None
 
 
 def test_equal_json_is_equal_bytes(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tfpipe.core.settings import SnapshotSettings
 from tfpipe.data.rows import Row
-from tfpipe.data.sources.herbarium import GROUND_TRUTH, SPECIES, SYNONYMS, faults, iter_rows
+from tfpipe.data.sources.herbarium import GROUND_TRUTH, SPECIES, SYNONYMS, faults, fingerprint, iter_rows
 from tfpipe.data.sources.herbarium.canvas import (
     PATTERNS,
     Blades,
@@ -327,3 +327,10 @@ def test_every_pattern_marks_a_part_of_the_blade() -> None:
         marks = np.clip(pattern(t, s), 0, 1)
         assert 0.02 < marks.mean() < 0.6, name
         assert marks.min() == 0, name
+
+
+@pytest.mark.parametrize("other", [{"num_images": 7}, {"image_side": 97}])
+def test_the_fingerprint_changes_with_what_changes_the_images(other: dict[str, int]) -> None:
+    settings = SnapshotSettings()
+    assert fingerprint(settings) == fingerprint(SnapshotSettings())
+    assert fingerprint(settings) != fingerprint(SnapshotSettings(**other))

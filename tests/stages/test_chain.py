@@ -126,6 +126,15 @@ def test_the_regional_teacher_learned_from_its_region_alone(workspace: Path) -> 
     assert (weights[:, 0] == 1.0).sum() == len(rows) - len(regional)
 
 
+def test_a_dataset_step_asked_of_a_model_is_its_data_sets(workspace: Path) -> None:
+    raw = Path("data/herbarium/raw.jsonl")
+    before = raw.stat().st_mtime_ns
+    metrics = run_step("pack", Path("configs/student.yaml"))
+    assert metrics == json.loads(Path("runs/dataset/pack/metrics.json").read_text())
+    assert raw.stat().st_mtime_ns == before
+    assert not Path("runs/student/pack").exists()
+
+
 def test_history_tells_both_phases(workspace: Path) -> None:
     with Path("runs/student/distill/history.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -156,7 +165,7 @@ def test_the_manifest_tells_inputs_outputs_and_results(workspace: Path) -> None:
     assert distill["metrics"]["weights_sha256"] == weights_sha256(
         load_model(Path("runs/student/distill/best.keras"))[0]
     )
-    assert manifest["environment"]["tensorflow"].startswith("2.19")
+    assert distill["environment"]["tensorflow"].startswith("2.19")
     assert manifest["seed"] == 42
 
 
@@ -173,10 +182,10 @@ def test_the_page_agrees_with_python_in_a_real_browser(workspace: Path) -> None:
 
 
 def test_a_page_that_is_wrong_does_not_pass(workspace: Path) -> None:
-    """The weights of the float32 model, shifted by one: a page that runs, and lies."""
+    """The largest weight of the float32 model, back to front: a page that runs, and lies."""
     shard = next(Path("runs/student/export/float32").glob("*.bin"))
     content = shard.read_bytes()
-    shard.write_bytes(content[4:] + content[:4])
+    shard.write_bytes(_with_largest_weight_reversed(content, shard.with_name("model.json")))
     state = Path("runs/student/export/state.json")
     document = json.loads(state.read_text())
     document["outputs"]["runs/student/export/float32"] = steps.sha256_path(shard.parent)
@@ -188,6 +197,14 @@ def test_a_page_that_is_wrong_does_not_pass(workspace: Path) -> None:
         pytest.skip(str(error))
     finally:
         shard.write_bytes(content)
+
+
+def _with_largest_weight_reversed(content: bytes, model_json: Path) -> bytes:
+    weights = json.loads(model_json.read_text())["weightsManifest"][0]["weights"]
+    sizes = [4 * int(np.prod(weight["shape"])) for weight in weights]
+    start = sum(sizes[: int(np.argmax(sizes))])
+    values = np.frombuffer(content[start : start + max(sizes)], "<f4")[::-1]
+    return content[:start] + values.tobytes() + content[start + max(sizes) :]
 
 
 @pytest.mark.parametrize(
@@ -207,11 +224,16 @@ def test_a_page_that_is_wrong_does_not_pass(workspace: Path) -> None:
 def test_bad_input_ends_in_one_sentence(
     workspace: Path, step: str, config: str, override: str, error: type[TfpipeError], told: str
 ) -> None:
+    finished = Path("runs/teacher/teach/best.keras")
+    before = finished.read_bytes()
+    size = "evaluate.split=test"
     if "preset" in told:
+        size = "data.image_size=224"
         override = "model={name: vit_base_patch16_224, pretrained: true}"
     with pytest.raises(error, match=told) as caught:
-        run_step(step, Path(f"configs/{config}.yaml"), (override,))
+        run_step(step, Path(f"configs/{config}.yaml"), (override, size))
     assert "\n" not in str(caught.value)
+    assert finished.read_bytes() == before
 
 
 def test_no_upstream_names_the_command_that_is_missing(workspace: Path) -> None:

@@ -24,9 +24,9 @@ class Config(s.Section):
     """
 
     path: Path
-    name: str
+    name: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
     """Names the folders `runs/<name>` and `exported/<name>`."""
-    seed: int = 42
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     deterministic: bool = True
     dataset: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "herbarium"
     """Names the folder `data/<dataset>`."""
@@ -52,6 +52,14 @@ class Config(s.Section):
     def _agrees_with_itself(self) -> "Config":
         if self.teachers and self.model is None:
             raise ValueError("`teachers` need a `model`: the student")
+        if self.teachers and self.finetune_epochs >= self.training.epochs:
+            raise ValueError(
+                f"finetune.epochs is {self.finetune_epochs} of {self.training.epochs} training.epochs; "
+                "leave the distillation at least one"
+            )
+        stray = self.model_fields_set & {"dataset", "snapshot", "split", "pack"}
+        if self.data.config and stray:
+            raise ValueError(f"`{min(stray)}` belongs into {self.data.config}, which `data.config` names")
         _agreed("weight decay", self.training.weight_decay, self.regularization.weight_decay)
         _agreed("dropout", self.model and self.model.dropout_rate, self.regularization.dropout)
         _agreed(
@@ -95,8 +103,10 @@ class Config(s.Section):
     def early_stopping_patience(self) -> int | None:
         """Epochs without a better validation top-1 before training ends; None: never.
 
-        A patience alone switches it on; `early_stopping: true` alone means 3.
+        A patience alone switches it on; `early_stopping: true` alone means 3; false wins over both.
         """
+        if self.callbacks.early_stopping is False:
+            return None
         patience = _agreed("", self.callbacks.early_stopping_patience, self.regularization.early_stopping_patience)
         return patience or (3 if self.callbacks.early_stopping else None)
 
@@ -111,11 +121,11 @@ class Config(s.Section):
     def dataset_config(self) -> "Config":
         """The settings that make the records: those of `data.config`, of `data.train_jsonl`, or its own."""
         if self.data.config:
-            return load_config(self.path.parent / self.data.config)
+            return load_config(self.path.parent / self.data.config).dataset_config
         if self.data.train_jsonl:
-            stem = re.sub(r"\W+", "_", self.data.train_jsonl.stem.lower())
+            stem = re.sub(r"^(?![a-z])", "rows_", re.sub(r"[^a-z0-9]+", "_", self.data.train_jsonl.stem.lower()))
             snapshot = s.SnapshotSettings(source="jsonl", path=self.data.train_jsonl)
-            return Config(path=self.path, name=stem, dataset=stem, seed=self.seed, snapshot=snapshot)
+            return Config(path=self.data.train_jsonl, name=stem, dataset=stem, snapshot=snapshot)
         return self
 
     @cached_property
@@ -164,7 +174,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: expected sections such as `model:`, found a {type(document).__name__}.")
-    return document
+    for key in document:
+        if not isinstance(key, str) or key == "path":
+            raise ConfigError(f"{path}: {key}: unknown key.{_nearest([str(key)])}")
+    return {key: value for key, value in document.items() if value is not None}
 
 
 def _override(document: dict[str, Any], override: str) -> None:
@@ -176,14 +189,17 @@ def _override(document: dict[str, Any], override: str) -> None:
         document = document.setdefault(parent, {})
         if not isinstance(document, dict):
             raise ConfigError(f"--set {override}: `{parent}` is not a section.")
-    document[last] = yaml.safe_load(value)
+    try:
+        document[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _name_of(path: Path) -> str:
-    """`configs/flowers/student.yaml` → `flowers/student`; outside a `configs` folder, the stem."""
+    """`configs/flowers/student.yaml` → `flowers-student`; outside a `configs` folder, the stem."""
     parts = path.resolve().with_suffix("").parts
     if "configs" in parts[:-1]:
-        return "/".join(parts[len(parts) - parts[::-1].index("configs") :])
+        return "-".join(parts[len(parts) - parts[::-1].index("configs") :])
     return parts[-1]
 
 
@@ -216,7 +232,7 @@ def _keys_at(location: list[str]) -> list[str]:
     for part in location:
         if not part.isdigit():
             section = _section_in(section.model_fields[part].annotation)
-    return list(section.model_fields)
+    return [name for name in section.model_fields if (section, name) != (Config, "path")]
 
 
 def _section_in(annotation: Any) -> type[BaseModel]:

@@ -1,5 +1,6 @@
 """Limits that a step's metrics must keep: `criteria` in the settings."""
 
+import math
 import operator
 import re
 from typing import Any
@@ -16,9 +17,13 @@ BUILT_IN = {
         "float32.top1_agreement": ">= 0.99",
         "float16.top1_agreement": ">= 0.99",
         "jpeg.top1_agreement": ">= 0.98",
+        "wasm_with_simd": ">= 1",
     }
 }
 """Hold unless the settings say otherwise: a page that is silently wrong must not pass."""
+
+
+MISSING = object()
 
 
 def check_criteria(step: str, metrics: dict[str, Any], config: Config) -> None:
@@ -40,9 +45,12 @@ def check_criteria(step: str, metrics: dict[str, Any], config: Config) -> None:
 
 
 def _value(metrics: dict[str, Any], metric: str, where: str) -> float:
+    """A number; not a number, which keeps no bound, where the step measured none that JSON can write."""
     value: Any = metrics
     for part in metric.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+        value = value.get(part, MISSING) if isinstance(value, dict) else MISSING
+    if value is None:
+        return math.nan
     if not isinstance(value, int | float):
         numbers = [name for name, number in metrics.items() if isinstance(number, int | float)]
         raise ConfigError(f"{where}: the step measures no such number; it has {', '.join(numbers) or 'none'}.")

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -28,9 +29,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield sibling
         _sync(sibling)
-        if path.is_dir():
-            shutil.rmtree(path)
-        sibling.replace(path)
+        _take_place(sibling, path)
     except OSError as error:
         raise EnvironmentProblemError(f"writing {path}: {explain(error)}") from error
     finally:
@@ -46,6 +45,15 @@ def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     encoding = None if "b" in mode else "utf-8"
     with atomic_path(path) as sibling, sibling.open(mode, encoding=encoding) as file:
         yield file
+
+
+def finite(value: Any) -> Any:
+    """The value with None for each number that JSON cannot write."""
+    if isinstance(value, dict):
+        return {name: finite(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(value: object, path: Path) -> None:
@@ -84,6 +92,17 @@ def sha256_path(path: Path) -> str:
 def sha256_json(value: object) -> str:
     """Hex sha256 of a JSON value, whatever the order of its keys."""
     return sha256_bytes(json.dumps(value, sort_keys=True, default=str).encode())
+
+
+def _take_place(sibling: Path, path: Path) -> None:
+    """Put one in place of the other; a folder cannot replace a folder, so the old one steps aside first."""
+    if not path.is_dir():
+        sibling.replace(path)
+        return
+    old = path.with_name(f"{sibling.name}.old")
+    path.replace(old)
+    sibling.replace(path)
+    shutil.rmtree(old)
 
 
 def _sync(path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SourceName = Literal["herbarium", "folder", "jsonl"]
+RowField = Literal["id", "label", "region", "group", "path", "url", "text", "split"]
 Augmentation = Literal["none", "moderate", "aggressive"]
 SplitName = Literal["train", "validation", "test"]
 Precision = Literal["float32", "float16"]
@@ -31,7 +32,7 @@ class SnapshotSettings(Section):
     """`folder`: a folder per class; `jsonl`: the file."""
     metadata: Path | None = None
     """`folder`: a CSV with `path` (relative to the folder) and any of `region`, `group`, `id`."""
-    fields: dict[str, str] = {}
+    fields: dict[RowField, str] = {}
     """`jsonl`: row field → the file's own name for it, such as `label: latin_name`."""
     label_map: Path | None = None
     """A CSV with the columns `synonym` and `label`; rows labelled with the one get the other."""
@@ -68,7 +69,7 @@ class PackSettings(Section):
 
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = "1.0.0"
     num_shards: Count | None = None
-    """Shards of the train split; unset, TFDS decides by size."""
+    """Of each split; unset, TFDS decides by size."""
 
 
 class DataSettings(Section):
@@ -144,7 +145,7 @@ class RegularizationSettings(Section):
 class CallbackSettings(Section):
     """What happens at the end of an epoch."""
 
-    early_stopping: bool = False
+    early_stopping: bool | None = None
     early_stopping_patience: Count | None = None
     save_best: bool = True
     """Keep the epoch with the best validation top-1; otherwise the last."""
@@ -225,4 +226,4 @@ class VerifySettings(Section):
     num_images: Count = 128
     """Test images to compare."""
     chromium: Path | None = None
-    """The browser; unset, the first of chromium, chromium-browser, google-chrome."""
+    """The browser; unset, the first Chromium or Chrome on the path."""

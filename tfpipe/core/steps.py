@@ -1,11 +1,13 @@
 """Steps: what each reads and writes, whether it is up to date, and the order in which to run them."""
 
 import importlib
+import operator
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,8 +15,8 @@ from typing import Any
 from tfpipe.core import manifest
 from tfpipe.core.config import Config
 from tfpipe.core.criteria import check_criteria
-from tfpipe.core.errors import MissingArtifactError
-from tfpipe.core.files import read_json, sha256_json, sha256_path, write_json
+from tfpipe.core.errors import ConfigError, MissingArtifactError, TfpipeError
+from tfpipe.core.files import finite, read_json, sha256_json, sha256_path, write_json
 from tfpipe.core.progress import native_silence
 from tfpipe.core.workspace import Workspace
 
@@ -28,9 +30,11 @@ class Step:
     name: str
     summary: str
     sections: tuple[str, ...]
-    """Settings on which the step depends."""
+    """Settings on which the step depends: sections, or keys in them, such as `data.region`."""
     needs: Callable[[Config], list["Need"]]
     outputs: Callable[[Config, Workspace], list[Path]]
+    of_dataset: bool = False
+    """Whether the step belongs to the data set's settings, whichever settings name it."""
     fingerprint: Callable[[Config], str] = lambda _: ""
     """Of what the step reads that no step writes: a folder of photos, a file of weights."""
     version: int = 1
@@ -68,23 +72,30 @@ class Node:
 def build_graph(steps: dict[str, Step], config: Config, name: str, workspace: Workspace) -> Node:
     """The node of a step, with everything it needs below it."""
     step = steps[name]
+    config = config.dataset_config if step.of_dataset else config
     needs = tuple(build_graph(steps, c, n, workspace) for c, n in step.needs(config))
     return Node(config, step, needs, workspace)
 
 
 def in_order(node: Node) -> Iterator[Node]:
     """Every node once, those that are needed first."""
-    seen: set[str] = set()
+    seen: dict[str, Path] = {}
 
     def visit(node: Node) -> Iterator[Node]:
         if node.title in seen:
+            _check_is_one_file(seen[node.title], node.config)
             return
-        seen.add(node.title)
+        seen[node.title] = node.config.path
         for need in node.needs:
             yield from visit(need)
         yield node
 
     yield from visit(node)
+
+
+def _check_is_one_file(path: Path, config: Config) -> None:
+    if path.resolve() != config.path.resolve():
+        raise ConfigError(f"{path} and {config.path} are both named {config.name!r}; give one another `name:`.")
 
 
 def read_state(node: Node) -> dict[str, Any] | None:
@@ -102,25 +113,32 @@ def run_node(node: Node, *, force: bool = False) -> Metrics:
     """Run one step, whose needs are current, and record what it did.
 
     What an interrupted run of the same settings and inputs left in the step's
-    folder stays, so that the step can go on from it; anything older goes.
+    folder stays, so that the step can go on from it. What a finished run of
+    others left stands aside until this one has finished, and returns if it fails.
     """
     started, clock = datetime.now(UTC), time.monotonic()
     key = _key(node)
     _prepare_folder(node, key, force)
-    stage = _import_stage(node.step.name)
-    metrics: Metrics = stage.run(node.config, node.workspace)
+    try:
+        metrics: Metrics = finite(_import_stage(node.step.name).run(node.config, node.workspace))
+    except TfpipeError:
+        _bring_back(node)
+        raise
     write_json(metrics, node.state_path.with_name("metrics.json"))
     state = {
         "key": key,
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 1),
         "version": node.step.version,
+        "git_commit": manifest.git_commit(),
+        "environment": manifest.environment(),
         "settings": _settings(node),
         "inputs": _inputs(node),
         "outputs": {path.as_posix(): sha256_path(path) for path in node.outputs()},
         "stamps": {path.as_posix(): _stamp(path) for path in node.outputs()},
     }
     write_json(state, node.state_path)
+    _remove(_aside(node))
     manifest.write(node.workspace.run_dir(node.config), node.config)
     return metrics
 
@@ -157,10 +175,30 @@ def refuse_upstream(node: Node, stale: list[Node]) -> None:
 def _prepare_folder(node: Node, key: str, force: bool) -> None:
     folder = node.state_path.parent
     marker = folder / "started.json"
-    interrupted = marker.is_file() and read_json(marker)["key"] == key and not node.state_path.exists()
-    if folder.is_dir() and (force or not interrupted):
-        shutil.rmtree(folder)
+    finished = node.state_path.is_file()
+    interrupted = not finished and marker.is_file() and read_json(marker)["key"] == key
+    if finished:
+        _remove(_aside(node))
+        folder.rename(_aside(node))
+    elif force or not interrupted:
+        _remove(folder)
     write_json({"key": key}, marker)
+
+
+def _aside(node: Node) -> Path:
+    """Where the last finished run's folder stands while another runs."""
+    return node.state_path.parent.with_name(f".{node.step.name}.previous")
+
+
+def _bring_back(node: Node) -> None:
+    if _aside(node).is_dir():
+        _remove(node.state_path.parent)
+        _aside(node).rename(node.state_path.parent)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
 
 
 def _import_stage(name: str) -> ModuleType:
@@ -174,7 +212,8 @@ def _key(node: Node) -> str:
 
 
 def _settings(node: Node) -> dict[str, Any]:
-    return node.config.model_dump(mode="json", include=set(node.step.sections))
+    whole = node.config.model_dump(mode="json")
+    return {name: reduce(operator.getitem, name.split("."), whole) for name in node.step.sections}
 
 
 def _inputs(node: Node) -> dict[str, str]:

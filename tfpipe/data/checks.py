@@ -1,6 +1,5 @@
 """What is wrong with a row's image, told in one word, without TensorFlow."""
 
-import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -32,7 +31,7 @@ def check_image(row: Row, *, min_side: int) -> ImageCheck:
         return ImageCheck("missing_file")
     content = path.read_bytes()
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(content)) as image:
+        with Image.open(BytesIO(content)) as image:
             image.load()
             short_side = min(image.size)
     except Exception:  # noqa: BLE001 - Pillow raises a dozen kinds for a broken file, and all mean this one thing
@@ -58,6 +57,9 @@ def upright_jpeg(content: bytes) -> bytes:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # Sixteen bits of grey; Pillow's own conversion would clip them.
+        return image.point(lambda value: value * (1 / 257)).convert("L").convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")

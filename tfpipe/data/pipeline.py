@@ -1,4 +1,4 @@
-"""Input pipelines: records → batches, in an order that is a function of (seed, epoch)."""
+"""Input pipelines: records → batches, in an order that follows from TensorFlow's global seed and (seed, epoch)."""
 
 import os
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from tfpipe.data.mixing import mix
 from tfpipe.data.records import Records
 from tfpipe.data.views import build_view
 
-SHUFFLE_BUFFER = 16384
-"""Undecoded examples. Records are shuffled as they are written; this shuffles each epoch anew."""
+SHUFFLE_BYTES = 2**30
+"""Of undecoded examples held. Records are shuffled as they are written; this shuffles each epoch anew."""
 
 Example = dict[str, tf.Tensor]
 LabelsOfView = Callable[[tf.Tensor], tf.data.Dataset]
@@ -45,7 +45,7 @@ def training_batches(
     cutmix_alpha: float = 0.0,
 ) -> tf.data.Dataset:
     """Batches of (images (batch, size, size, 3), targets (batch, num_classes)), epoch after epoch."""
-    examples = _in_epochs(lambda epoch: records.examples(), records.num_examples, epochs)
+    examples = _in_epochs(lambda epoch: records.examples(), records, epochs)
     make_view = build_view(augmentation, image_input, epochs.seed)
     num_classes = len(records.classes)
 
@@ -80,7 +80,7 @@ def distillation_batches(
         pairs = tf.data.Dataset.zip(records.examples(), labels_of_view(epoch % views))
         return pairs.map(lambda example, labels: example | labels | {"view": epoch % views})
 
-    examples = _in_epochs(labelled, records.num_examples, epochs)
+    examples = _in_epochs(labelled, records, epochs)
     make_view = build_view(augmentation, image_input, view_seed)
     num_classes = len(records.classes)
     ours = {"id", "image", "label", "region", "group", "view", "epoch"}
@@ -126,14 +126,14 @@ def evaluation_batches(records: Records, image_input: ImageInput, *, batch_size:
 
 
 def _in_epochs(
-    examples_of: Callable[[tf.Tensor], tf.data.Dataset], num_examples: int, epochs: Epochs
+    examples_of: Callable[[tf.Tensor], tf.data.Dataset], records: Records, epochs: Epochs
 ) -> tf.data.Dataset:
     """Examples in a fresh seeded order each epoch, with their `epoch`; whole batches only."""
-    whole = epochs.steps_per_epoch(num_examples) * epochs.batch_size
+    whole = epochs.steps_per_epoch(records.num_examples) * epochs.batch_size
+    buffer = min(records.num_examples, SHUFFLE_BYTES // records.bytes_per_example)
 
     def one(epoch: tf.Tensor) -> tf.data.Dataset:
         seed = epochs.seed * 1_000_003 + epoch
-        buffer = min(num_examples, SHUFFLE_BUFFER)
         ds = examples_of(epoch).shuffle(buffer, seed=seed, reshuffle_each_iteration=False).take(whole)
         return ds.map(lambda example: example | {"epoch": epoch})
 

@@ -1,6 +1,6 @@
 """Records: sharded TFRecord in TFDS format, that `tfds.builder_from_directory` reads without tfpipe."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
@@ -17,11 +18,12 @@ from tfpipe.core.files import atomic_path, sha256_json
 from tfpipe.data.rows import Row
 from tfpipe.data.splitting import SPLITS
 
+Array = np.ndarray
 ReadImage = Callable[[Row], bytes]
 
 
 def write_records(
-    rows: Iterable[Row], directory: Path, *, read_image: ReadImage, classes: list[str], num_shards: int | None
+    rows: Sequence[Row], directory: Path, *, read_image: ReadImage, classes: list[str], num_shards: int | None
 ) -> None:
     """Write rows as records below `directory` (`…/<dataset>/<version>`), a TFRecord set per split.
 
@@ -30,7 +32,7 @@ def write_records(
         directory: appears, or changes, whole or not at all.
         read_image: gives a row's JPEG bytes.
         classes: in the order of their ids.
-        num_shards: of the train split; None lets TFDS decide by size.
+        num_shards: of each split; None lets TFDS decide by size.
     """
     by_split = {name: [row for row in rows if row.split == name] for name in SPLITS}
     if not by_split["train"]:
@@ -109,13 +111,25 @@ class Records:
             return int(self._builder.info.splits[self.split].num_examples)
         count = int(examples.reduce(0, lambda count, _: count + 1))
         if count == 0:
-            known = sorted({e.decode() for e in self._regions()})
+            known = sorted(set(Records(self.directory, self.split).facts()[1]))
             raise DataError(f"region {self.region!r} has no rows in {self.split}; there are: {', '.join(known)}.")
         return count
 
-    def _regions(self) -> set[bytes]:
-        whole = Records(self.directory, self.split)
-        return {example["region"] for example in whole.examples().as_numpy_iterator()}
+    @property
+    def bytes_per_example(self) -> int:
+        """On average over the split, undecoded."""
+        split = self._builder.info.splits[self.split]
+        return max(1, int(split.num_bytes // split.num_examples))
+
+    def check_not_empty(self) -> None:
+        """Raises DataError when the split or the region has no rows."""
+        assert self.num_examples
+
+    def facts(self) -> tuple[Array, Array, Array]:
+        """Ids (str), regions (str) and labels (int) of all examples, (num_examples,) each, in canonical order."""
+        facts = self.examples().map(lambda example: (example["id"], example["region"], example["label"]))
+        ids, regions, labels = zip(*facts.as_numpy_iterator(), strict=True)
+        return np.array([i.decode() for i in ids]), np.array([r.decode() for r in regions]), np.array(labels)
 
 
 def check_classes(classes: list[str], expected: list[str], what: str) -> None:
@@ -133,6 +147,11 @@ def check_classes(classes: list[str], expected: list[str], what: str) -> None:
         f"{what} knows {len(expected)} classes, the records have {len(classes)} ({told}). "
         "The class list changed since it was trained: train it again with these records."
     )
+
+
+def ids_sha256(records: Records) -> str:
+    """The hash by which labels know the examples, and their order."""
+    return sha256_json(records.facts()[0].tolist())
 
 
 def classes_sha256(classes: list[str]) -> str:

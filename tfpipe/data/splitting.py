@@ -22,10 +22,12 @@ def split_rows(rows: Sequence[Row], content_hashes: Sequence[str], settings: Spl
     If the rows come with splits, those are kept.
 
     Raises:
-        DataError: when only some rows have a split, one is unknown, or a class has no row in train.
+        DataError: when given splits are unknown, incomplete or leak, or a class has no row in train.
     """
     if any(row.split for row in rows):
         _check_given(rows)
+        _check_train_has_every_class(rows)
+        _check_nothing_crosses(_joined(rows, content_hashes), rows)
         return list(rows)
     shares = {name: getattr(settings, name) for name in SPLITS}
     split_of = _assign(_joined(rows, content_hashes), rows, shares, seed)
@@ -77,6 +79,17 @@ def _check_given(rows: Sequence[Row]) -> None:
         if row.split not in SPLITS:
             found = f"split {row.split!r}" if row.split else "no split, though others have one"
             raise DataError(f"row {row.id}: {found}; allowed: {', '.join(SPLITS)} (`val` is accepted).")
+
+
+def _check_nothing_crosses(sets: list[list[int]], rows: Sequence[Row]) -> None:
+    for members in sets:
+        other = next((i for i in members if rows[i].split != rows[members[0]].split), None)
+        if other is not None:
+            one, two = rows[members[0]], rows[other]
+            raise DataError(
+                f"the given splits leak: {one.id} ({one.split}) and {two.id} ({two.split}) share a group or the same "
+                "bytes. Mend them, or drop the `split` field to have the rows split anew."
+            )
 
 
 def _check_train_has_every_class(rows: Sequence[Row]) -> None:

@@ -1,1 +1,1 @@
-"""Exports: a model in a form that runs elsewhere. One file each, and one line in `EXPORTERS`."""
+"""Exports: a model in a form that runs elsewhere, the page around it, and the browser that checks it."""

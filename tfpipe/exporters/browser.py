@@ -54,15 +54,16 @@ def open_page(site_dir: Path, overlay: dict[str, Path], chromium: Path) -> Itera
         TfpipeError: with the page's own sentence, when it does not get ready.
     """
     with _serve(site_dir, overlay) as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
         try:
+            browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
             page = browser.new_page()
             page.set_default_timeout(READY_MS)
             page.goto(url)
             _wait_until_ready(page)
             yield page
-        finally:
             browser.close()
+        except PlaywrightError as error:
+            raise TfpipeError(f"the page failed in {chromium}: {error.message.splitlines()[0]}") from None
 
 
 def _wait_until_ready(page: Page) -> None:

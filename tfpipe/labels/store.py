@@ -149,16 +149,21 @@ def read_header(store: Path) -> LabelHeader:
     document = read_json(store / "header.json")
     lists = ("teachers", "teacher_weights", "region_filters", "teacher_sha256s")
     header = LabelHeader(**document | {name: tuple(document[name]) for name in lists})
-    expected = header.num_examples * record_type(header.kept).itemsize
-    for teacher in range(len(header.teachers)):
-        for view in range(header.views):
-            path = view_path(store, teacher, view)
-            found = path.stat().st_size if path.is_file() else 0
-            if found != expected:
-                raise MissingArtifactError(
-                    f"{path}: {found} bytes, expected {expected}. Run `tfpipe label --force` to write it anew."
-                )
+    for path, expected in _file_sizes(store, header).items():
+        found = path.stat().st_size if path.is_file() else 0
+        if found != expected:
+            raise MissingArtifactError(
+                f"{path}: {found} bytes, expected {expected}. Run `tfpipe label --force` to write it anew."
+            )
     return header
+
+
+def _file_sizes(store: Path, header: LabelHeader) -> dict[Path, int]:
+    num_teachers = len(header.teachers)
+    per_view = header.num_examples * record_type(header.kept).itemsize
+    views = [(teacher, view) for teacher in range(num_teachers) for view in range(header.views)]
+    sizes = {view_path(store, teacher, view): per_view for teacher, view in views}
+    return sizes | {store / "weights.bin": header.num_examples * num_teachers * 4}
 
 
 def check_header(header: LabelHeader, expected: dict[str, object], store: Path) -> None:

@@ -1,5 +1,6 @@
 """MobileNetV2 (Sandler 2018) from keras.applications, with batch norm on TensorFlow's fused operation."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,14 @@ def _load_weights(backbone: keras.Model, settings: ModelSettings, image_size: in
     if not path.is_file():
         raise ConfigError(f"model.weights: {path} is no file; expected `none`, `imagenet` or a weights file.")
     try:
-        backbone.load_weights(path)
+        # Keras warns of every layer that does not fit, before it raises.
+        with warnings.catch_warnings(action="ignore"):
+            backbone.load_weights(path)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"model.weights: {path} does not fit mobilenetv2 with alpha {settings.alpha} ({reason})."
+            f"model.weights: {path} does not fit mobilenetv2 with alpha {settings.alpha} ({reason}). "
+            "To go on from a whole model of tfpipe, use `model.start_from`."
         ) from None
 
 

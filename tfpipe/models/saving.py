@@ -35,7 +35,7 @@ class Card:
 def save_model(model: keras.Model, card: Card, path: Path) -> None:
     """Write model and card; equal models give equal bytes."""
     with atomic_path(path) as final:
-        dated = final.with_suffix(".dated.keras")
+        dated = final.with_name(f"{final.name}.keras")
         try:
             model.save(dated)
             _rewrite(dated, final, card)
@@ -52,6 +52,7 @@ def load_model(path: Path) -> tuple[keras.Model, Card]:
     try:
         with zipfile.ZipFile(path) as archive:
             document = json.loads(archive.read(CARD))
+        card = Card(document["name"], document["classes"], ImageInput.from_json(document["image_input"]))
         model = keras.saving.load_model(path, compile=False)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such model file.") from None
@@ -60,7 +61,6 @@ def load_model(path: Path) -> tuple[keras.Model, Card]:
             f"{path}: not a model that tfpipe wrote ({' '.join(str(error).split())[:120]}). "
             "Name a `config:` to train instead, or a `best.keras` of a run."
         ) from None
-    card = Card(document["name"], document["classes"], ImageInput.from_json(document["image_input"]))
     return model, card
 
 

@@ -1,6 +1,7 @@
 """Vision transformers (Dosovitskiy 2020) of any size, from KerasHub."""
 
 import re
+import warnings
 
 import keras
 import keras_hub
@@ -25,7 +26,7 @@ SIZES = {
 def build(settings: ModelSettings, *, num_classes: int, image_size: int, dropout: float, seed: int) -> keras.Model:
     """Backbone, the mean of the patch tokens (or, pretrained, the class token), dropout, logits.
 
-    `dropout` also acts inside the encoder's layers, but not in its attention.
+    From scratch, `dropout` also acts inside the encoder's layers, but not in its attention.
     """
     backbone = _backbone(settings, image_size, dropout)
     images = keras.Input((image_size, image_size, 3), name="images")
@@ -80,7 +81,8 @@ def _pretrained(settings: ModelSettings, image_size: int, named_size: int) -> ke
 
 def _load(backbone: keras.Model, settings: ModelSettings) -> None:
     try:
-        backbone.load_weights(settings.weights)
+        with warnings.catch_warnings(action="ignore"):
+            backbone.load_weights(settings.weights)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"model.weights: {settings.weights} does not fit {settings.name} ({reason}).") from None

@@ -85,6 +85,7 @@ STEPS = {
         Step(
             name="snapshot",
             summary="Read the source's rows into raw.jsonl.",
+            of_dataset=True,
             sections=("seed", "dataset", "snapshot"),
             needs=lambda config: [],
             outputs=lambda config, workspace: [workspace.raw_path(config)],
@@ -93,13 +94,17 @@ STEPS = {
         Step(
             name="split",
             summary="Leave out what cannot be used, and split the rest without leaks.",
+            of_dataset=True,
             sections=("seed", "split"),
             needs=lambda config: [(config, "snapshot")],
             outputs=lambda config, workspace: [workspace.splits_path(config), workspace.excluded_path(config)],
+            # The rows may be the same while an image changed in its place.
+            fingerprint=_source_fingerprint,
         ),
         Step(
             name="pack",
             summary="Write sharded records in TFDS format.",
+            of_dataset=True,
             sections=("pack",),
             needs=lambda config: [(config, "split")],
             outputs=lambda config, workspace: [workspace.records_dir(config)],
@@ -115,7 +120,10 @@ STEPS = {
         Step(
             name="label",
             summary="Store the teachers' soft labels of every training view.",
-            sections=("seed", "deterministic", "data", "model", "teachers", "label", "distillation"),
+            sections=(
+                *("seed", "deterministic", "teachers", "label", "distillation.temperature"),
+                *("data.augmentation", "data.region", "data.split_name"),
+            ),
             needs=_label_needs,
             outputs=_in_step_dir("label", "store"),
             fingerprint=_teachers_fingerprint,
@@ -139,7 +147,7 @@ STEPS = {
             name="export",
             summary="Convert to TensorFlow.js and build the page.",
             sections=("export",),
-            needs=lambda config: [(_dataset(config), "pack"), _fitted(config)],
+            needs=lambda config: [(_dataset(config), "pack"), _fitted(config), (config, "evaluate")],
             outputs=lambda config, workspace: [
                 workspace.exported_dir(config),
                 *_in_step_dir("export", "saved_model", "float32", "float16")(config, workspace),

@@ -26,10 +26,9 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     check_classes(records.classes, card.classes, f"the model of {config.name}")
     batches = evaluation_batches(records, card.image_input, batch_size=BATCH)
     logits, labels = predict(network, batches, f"evaluate {config.name}", records.num_examples)
-    examples = list(records.examples().as_numpy_iterator())
-    regions = np.array([example["region"].decode() for example in examples])
+    ids, regions, _ = records.facts()
     with atomic_open(workspace.step_dir(config, "evaluate") / "predictions.npz", "wb") as file:
-        np.savez(file, ids=np.array([e["id"].decode() for e in examples]), logits=logits, labels=labels)
+        np.savez(file, ids=ids, logits=logits, labels=labels)
     return {
         "split": config.evaluate.split,
         "num_examples": len(labels),

@@ -15,7 +15,7 @@ from tfpipe.core.progress import Advance, progress
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import view_batches
-from tfpipe.data.records import Records, check_classes, classes_sha256
+from tfpipe.data.records import Records, check_classes, classes_sha256, ids_sha256
 from tfpipe.labels.store import (
     Array,
     LabelHeader,
@@ -52,8 +52,8 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     records = training_records(config, workspace)
     _check_ids_fit(len(records.classes))
     teachers = _load_teachers(config, workspace, records)
-    ids, regions = _ids_and_regions(records)
-    header = _header(config, records, teachers, ids)
+    regions = records.facts()[1]
+    header = _header(config, records, teachers)
     store = workspace.step_dir(config, "label") / "store"
     weights = combine_weights(regions, header.teacher_weights, header.region_filters)
     said = [np.flatnonzero(weights[:, number]) for number in range(len(teachers))]
@@ -64,7 +64,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
                     advance(len(said[number]))
                     continue
                 batches = _records_of_view(teacher, config, records, header, view, advance)
-                everywhere = spread(batches if len(said[number]) else (), said[number], len(ids), header.kept)
+                everywhere = spread(batches if len(said[number]) else (), said[number], len(regions), header.kept)
                 write_view(everywhere, store, teacher=number, view=view)
     write_header(header, weights, store)
     return _metrics(store, header, records, weights)
@@ -86,13 +86,7 @@ def _check_ids_fit(num_classes: int) -> None:
         raise DataError(f"{num_classes} classes: the soft-label store holds ids of at most {MOST_CLASSES}.")
 
 
-def _ids_and_regions(records: Records) -> tuple[Array, Array]:
-    pairs = [(e["id"], e["region"].decode()) for e in records.examples().as_numpy_iterator()]
-    ids, regions = zip(*pairs, strict=True)
-    return np.array(ids), np.array(regions)
-
-
-def _header(config: Config, records: Records, teachers: list[Teacher], ids: Array) -> LabelHeader:
+def _header(config: Config, records: Records, teachers: list[Teacher]) -> LabelHeader:
     inputs = [teacher.card.image_input.to_json() for teacher in teachers]
     return LabelHeader(
         teachers=tuple((t.config or t.path or Path()).as_posix() for t in config.teachers),
@@ -101,12 +95,12 @@ def _header(config: Config, records: Records, teachers: list[Teacher], ids: Arra
         teacher_sha256s=tuple(teacher.weights_sha256 for teacher in teachers),
         preprocessing_sha256=sha256_json([config.data.augmentation, inputs]),
         classes_sha256=classes_sha256(records.classes),
-        examples_sha256=sha256_json(ids.astype(str).tolist()),
+        examples_sha256=ids_sha256(records),
         view_seed=config.seed,
         views=config.label.views,
         top_k=config.label.top_k,
         num_classes=len(records.classes),
-        num_examples=len(ids),
+        num_examples=records.num_examples,
         temperature=config.distillation.temperature,
     )
 
@@ -136,7 +130,7 @@ def _check_finite(logits: Array) -> None:
 
 
 def _metrics(store: Path, header: LabelHeader, records: Records, weights: Array) -> Metrics:
-    labels = np.array([example["label"] for example in records.examples().as_numpy_iterator()])
+    labels = records.facts()[2]
     top1 = {}
     for number, name in enumerate(header.teachers):
         speaks = weights[:, number] > 0

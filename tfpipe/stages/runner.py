@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from tfpipe.core.config import load_config
+from tfpipe.core.config import Config, load_config
+from tfpipe.core.errors import ConfigError
 from tfpipe.core.progress import duration, say
 from tfpipe.core.steps import (
     Metrics,
@@ -47,12 +48,13 @@ def run_step(
         CriterionError: when a metric misses its bound in `criteria`.
     """
     config = load_config(path, overrides)
-    if config.deterministic:
+    target = _graph(config, name, workspace or Workspace())
+    nodes = [node for node in in_order(target) if node.step is not RUN]
+    _check_criteria_name_steps(nodes)
+    if any(node.config.deterministic for node in nodes):
         # TensorFlow reads this when it starts. With two operations at a time, oneDNN's AddN reuses whichever
         # input's memory happens to be free, and a transformer's gradients differ in the last bit from run to run.
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-    target = build_graph({**STEPS, "run": RUN}, config, name, workspace or Workspace())
-    nodes = [node for node in in_order(target) if node.step is not RUN]
     forced = [node.title for node in nodes if force and (target.step is RUN or node is target)]
     stale = _stale(nodes, forced)
     if no_upstream:
@@ -66,6 +68,19 @@ def run_step(
     if target.step is RUN:
         return {node.title: read_metrics(node) for node in nodes}
     return read_metrics(target)
+
+
+def _graph(config: Config, name: str, workspace: Workspace) -> Node:
+    try:
+        return build_graph({**STEPS, "run": RUN}, config, name, workspace)
+    except RecursionError:
+        raise ConfigError(f"{config.path}: `config` and `start_from` lead around in a circle.") from None
+
+
+def _check_criteria_name_steps(nodes: list[Node]) -> None:
+    for config in {node.config.path: node.config for node in nodes}.values():
+        for name in set(config.criteria) - set(STEPS):
+            raise ConfigError(f"{config.path}: criteria.{name}: no such step; there are {', '.join(STEPS)}.")
 
 
 def _stale(nodes: list[Node], forced: list[str]) -> set[str]:

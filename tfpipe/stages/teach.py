@@ -1,6 +1,7 @@
 """`teach`: fit a teacher on labels."""
 
 import keras
+import tensorflow as tf
 
 from tfpipe.core.config import Config
 from tfpipe.core.errors import ConfigError, MismatchError
@@ -11,7 +12,7 @@ from tfpipe.data.pipeline import Epochs, evaluation_batches, training_batches
 from tfpipe.data.records import Records, check_classes
 from tfpipe.models import build_model, image_input
 from tfpipe.models.saving import Card, load_model, save_model, weights_sha256
-from tfpipe.training.fitting import FitPlan, best_path, fit, forget_resume
+from tfpipe.training.fitting import FitPlan, fit, forget, keep_best
 from tfpipe.training.metrics import build_metrics
 from tfpipe.training.optimizers import build_optimizer
 from tfpipe.training.reproducible import make_reproducible
@@ -27,9 +28,10 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     network = start_network(config, workspace, card)
     plan = plan_phase(config, workspace, records, step="teach", phase="teach", epochs=config.training.epochs)
     metrics = fit_on_labels(network, config, workspace, records, card, plan, config.training.learning_rate)
-    best_path(plan).replace(workspace.best_path(config))
-    forget_resume(plan)
-    return metrics | {"weights_sha256": weights_sha256(load_model(workspace.best_path(config))[0])}
+    keep_best(plan, workspace.best_path(config))
+    metrics["weights_sha256"] = weights_sha256(load_model(workspace.best_path(config))[0])
+    forget(plan)
+    return metrics
 
 
 def fit_on_labels(
@@ -90,9 +92,14 @@ def training_records(config: Config, workspace: Workspace) -> Records:
     return records
 
 
-def validation_batches(config: Config, workspace: Workspace, spec: ImageInput) -> "keras.utils.PyDataset":
-    """The validation split, of the same region."""
+def validation_batches(config: Config, workspace: Workspace, spec: ImageInput) -> tf.data.Dataset:
+    """The validation split, of the same region.
+
+    Raises:
+        DataError: when it has no rows.
+    """
     records = Records(workspace.records_dir(config), "validation", config.data.region)
+    records.check_not_empty()
     return evaluation_batches(records, spec, batch_size=EVALUATION_BATCH)
 
 

@@ -24,6 +24,8 @@ Array = np.ndarray
 Calls = list[tuple[str, Any]]
 """Scripts for the page, each with its argument."""
 
+BACKEND = "() => tfpipe.ready.then(({backend, simd}) => backend + (simd ? ' with SIMD' : ''))"
+
 PREDICT_TENSOR = """async ([index, size]) => {
     window.tensors ??= await (await fetch("verify/tensors.bin")).arrayBuffer();
     const values = new Float32Array(window.tensors, index * size * 4, size);
@@ -53,21 +55,24 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     expected = tf.nn.softmax(network(images, training=False)).numpy()
     answers: dict[str, Array] = {}
     metrics: Metrics = {"num_images": count}
+    backends: list[str] = []
     with TemporaryDirectory() as folder, progress(f"verify {config.name}", 3 * count) as advance:
         inputs = Path(folder)
         _write_inputs(images, records, inputs)
         for precision in get_args(Precision):
             model_dir = workspace.step_dir(config, "export") / precision
             with open_page(workspace.exported_dir(config), {"model": model_dir, "verify": inputs}, chromium) as page:
-                metrics["backend"] = page.evaluate("() => tfpipe.ready.then(({backend, simd}) => ({backend, simd}))")
+                backends.append(page.evaluate(BACKEND))
                 size = images[0].size
                 calls: Calls = [(PREDICT_TENSOR, [number, size]) for number in range(count)]
                 answers[precision], metrics[precision] = _compare(page, calls, expected, advance)
         with open_page(workspace.exported_dir(config), {"verify": inputs}, chromium) as page:
+            backends.append(page.evaluate(BACKEND))
             calls = [(PREDICT_JPEG, number) for number in range(count)]
             answers["jpeg"], metrics["jpeg"] = _compare(page, calls, expected, advance)
     with atomic_open(workspace.step_dir(config, "verify") / "differences.npz", "wb") as file:
         np.savez(file, python=expected, **answers)
+    metrics["wasm_with_simd"] = int(all(name == "wasm with SIMD" for name in backends))
     return metrics
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpipe.core.files import atomic_open
+from tfpipe.core.files import atomic_open, atomic_path
 from tfpipe.core.progress import Advance, progress
 from tfpipe.training.metrics import build_metrics
 
@@ -43,6 +44,8 @@ class Progress:
     """Epochs done."""
     best_top1: float = -1.0
     best_epoch: int = 0
+    stale_epochs: int = 0
+    """Since validation last improved."""
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -93,9 +96,16 @@ def best_path(plan: FitPlan) -> Path:
     return plan.step_dir / f"{plan.phase}.best.keras"
 
 
-def forget_resume(plan: FitPlan) -> None:
+def keep_best(plan: FitPlan, path: Path) -> None:
+    """Copy the phase's best network; until `forget`, the step can still be run again from where it stood."""
+    with atomic_path(path) as copy:
+        shutil.copyfile(best_path(plan), copy)
+
+
+def forget(plan: FitPlan) -> None:
     """Drop what only an interrupted run needs."""
     _resume_path(plan).unlink(missing_ok=True)
+    best_path(plan).unlink(missing_ok=True)
 
 
 class EpochEnd(keras.callbacks.Callback):
@@ -117,12 +127,14 @@ class EpochEnd(keras.callbacks.Callback):
         logs |= self._validate()
         done, plan = self.done, self.plan
         done.epoch = epoch + 1
-        rate = float(self.model.optimizer.learning_rate)
-        done.history.append({"epoch": done.epoch, "learning_rate": rate} | {k: float(v) for k, v in logs.items()})
         self.save(self.network, plan.checkpoint_dir / f"{plan.phase}-{done.epoch:03d}.keras")
-        if logs["val_top1"] > done.best_top1 or not plan.save_best:
+        risen = _score(logs) > max(map(_score, done.history), default=(-1.0, 0.0))
+        done.stale_epochs = 0 if risen else done.stale_epochs + 1
+        if risen or not plan.save_best:
             done.best_top1, done.best_epoch = logs["val_top1"], done.epoch
             self.save(self.network, best_path(plan))
+        rate = float(self.model.optimizer.learning_rate)
+        done.history.append({"epoch": done.epoch, "learning_rate": rate} | {k: float(v) for k, v in logs.items()})
         _write_history(done, plan)
         _save_resume(self.model, done, plan)
         self.model.stop_training = _is_stalled(done, plan)
@@ -155,8 +167,13 @@ class ShowProgress(keras.callbacks.Callback):
         self.note = f"epoch {epoch + 1} of {self.epochs}: loss {logs['loss']:.3f}, val top-1 {logs['val_top1']:.3f}"
 
 
+def _score(logs: dict[str, float]) -> tuple[float, float]:
+    """Validation top-1, and among equals, which small splits have many of, the lower loss."""
+    return logs["val_top1"], -logs["val_loss"]
+
+
 def _is_stalled(done: Progress, plan: FitPlan) -> bool:
-    return plan.patience is not None and done.epoch - done.best_epoch >= plan.patience
+    return plan.patience is not None and done.stale_epochs >= plan.patience
 
 
 def _write_history(done: Progress, plan: FitPlan) -> None:

@@ -27,6 +27,6 @@ class Source:
 
 SOURCES: dict[SourceName, Source] = {
     "folder": Source(folder.iter_rows, folder.fingerprint),
-    "herbarium": Source(herbarium.iter_rows, lambda settings: "drawn from the seed"),
+    "herbarium": Source(herbarium.iter_rows, herbarium.fingerprint),
     "jsonl": Source(jsonl.iter_rows, jsonl.fingerprint),
 }

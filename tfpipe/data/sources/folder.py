@@ -29,7 +29,7 @@ def iter_rows(settings: SnapshotSettings, *, images_dir: Path, seed: int) -> Ite
             known = metadata.get(name, {})
             yield Row(
                 id=known.get("id") or name,
-                label=class_dir.name,
+                label=class_dir.name.strip(),
                 region=known.get("region", ""),
                 group=known.get("group", ""),
                 path=path.as_posix(),
@@ -70,4 +70,10 @@ def _read_metadata(path: Path, root: Path) -> dict[str, dict[str, str]]:
         reader = csv.DictReader(file)
         if "path" not in (reader.fieldnames or []):
             raise DataError(f"{path}: needs a column `path`, relative to {root}; found {reader.fieldnames}.")
-        return {row["path"]: row for row in reader}
+        rows = {row["path"]: {name: value or "" for name, value in row.items() if name} for row in reader}
+    for name in rows:
+        if not (root / name).is_file():
+            raise DataError(
+                f"{path}: no image {name} in {root}; `path` is relative to that folder, with forward slashes."
+            )
+    return rows

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tfpipe.core.errors import DataError
-from tfpipe.core.files import sha256_file
+from tfpipe.core.files import sha256_file, sha256_json
 from tfpipe.core.settings import SnapshotSettings
 from tfpipe.data.rows import KNOWN_FIELDS, Row, iter_documents
 
@@ -20,13 +20,18 @@ def iter_rows(settings: SnapshotSettings, *, images_dir: Path, seed: int) -> Ite
         DataError: naming file and line, when a line has no label or no id.
     """
     path = _file(settings)
+    names = {str(field): name for field, name in settings.fields.items()}
     for number, document in iter_documents(path):
-        yield _row(document, settings.fields, path, f"{path}:{number}")
+        yield _row(document, names, path, f"{path}:{number}")
 
 
 def fingerprint(settings: SnapshotSettings) -> str:
-    """Hash of the file."""
-    return sha256_file(_file(settings))
+    """Changes with the file, and when an image it names changes its size or time."""
+    path = _file(settings)
+    name = settings.fields.get("path", "path")
+    images = [path.parent / str(document[name]) for _, document in iter_documents(path) if document.get(name)]
+    stats = [(image.stat().st_size, image.stat().st_mtime_ns) for image in images if image.is_file()]
+    return sha256_json([sha256_file(path), stats])
 
 
 def _file(settings: SnapshotSettings) -> Path:
@@ -42,7 +47,7 @@ def _row(document: dict[str, Any], names: dict[str, str], path: Path, where: str
     for field in ("id", "label"):
         if values.get(field) in (None, ""):
             raise DataError(f"{where}: no `{sources[field]}`: every row needs a label and an id.")
-    known = {field: str(value) for field, value in values.items() if value is not None}
+    known = {field: str(value).strip() for field, value in values.items() if value is not None}
     if known.get("path"):
         known["path"] = (path.parent / known["path"]).as_posix()
     if known.get("split") == "val":

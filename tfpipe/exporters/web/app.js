@@ -8,7 +8,7 @@ const LIVE_PAUSE_MS = 450;
 
 const element = (id) => document.getElementById(id);
 
-// Counts what was shown last: an answer to an older photo must not replace a newer one.
+// Drawn at each choice, before anything is awaited: a slow older photo must not replace a newer one.
 let latestRequest = 0;
 let lastAnnounced = "";
 let liveTimer = 0;
@@ -57,7 +57,7 @@ async function showTitle() {
 }
 
 async function loadOptionalJson(path) {
-  const response = await fetch(path).catch(() => null);
+  const response = await fetch(path, { cache: "no-cache" }).catch(() => null); // as in worker.js
   return response?.ok ? response.json() : null;
 }
 
@@ -107,32 +107,41 @@ function listenForDrops() {
   });
 }
 
-async function namePhoto(blob, trueLabel = null) {
+/* photo: a Blob, or the promise of one. */
+async function namePhoto(photo, trueLabel = null) {
   releaseCamera();
-  await showPhoto(blob);
-  await nameIt(() => client.predictImage(blob), trueLabel);
+  await nameIt(async (isLatest) => {
+    const blob = await photo;
+    if (!isLatest()) return null;
+    await showPhoto(blob);
+    return client.predictImage(blob);
+  }, trueLabel);
 }
 
-/* Runs one prediction and shows its answer, if nothing newer was asked meanwhile. */
+/* Runs predict(isLatest) and shows its answer, if nothing newer was chosen meanwhile; returns whether that is so. */
 async function nameIt(predict, trueLabel = null) {
   const request = ++latestRequest;
+  const isLatest = () => request === latestRequest;
   document.body.classList.add("is-busy");
   element("waiting").textContent = "Looking …";
   try {
-    const answer = await predict();
-    if (request === latestRequest) await showAnswer(answer, trueLabel);
+    const answer = await predict(isLatest);
+    if (isLatest()) await showAnswer(answer, trueLabel);
   } catch (error) {
-    if (request === latestRequest) showFailure(error);
+    if (isLatest()) showFailure(error);
   } finally {
-    if (request === latestRequest) document.body.classList.remove("is-busy");
+    if (isLatest()) document.body.classList.remove("is-busy");
   }
+  return isLatest();
 }
 
 async function showPhoto(blob) {
   const photo = element("photo");
   URL.revokeObjectURL(photo.src);
-  photo.src = URL.createObjectURL(blob);
+  const source = URL.createObjectURL(blob);
+  photo.src = source;
   const isImage = await photo.decode().then(() => true, () => false);
+  if (photo.src !== source) return; // a newer photo took its place
   setRatio(element("photo-frame"), photo.naturalWidth, photo.naturalHeight);
   element("photo-frame").hidden = !isImage;
   element("crop-note").hidden = !isImage;
@@ -211,6 +220,7 @@ function announce([first, second]) {
 }
 
 function showFailure(error) {
+  setLive(false);
   element("results").hidden = true;
   element("true-label").textContent = "";
   element("waiting").textContent = "Nothing to name yet.";
@@ -244,12 +254,21 @@ async function listenForCamera() {
 }
 
 async function startCamera() {
-  try {
-    await camera.open(element("video"));
-  } catch (error) {
-    showNotice(error.message);
-    return;
-  }
+  const request = latestRequest;
+  element("camera-open").disabled = true; // a second press would open a second stream
+  const failure = await camera.open(element("video")).catch((error) => error);
+  element("camera-open").disabled = false;
+  if (request !== latestRequest) releaseCamera(); // a photo was chosen while the browser asked for permission
+  else if (failure) showCameraFailure(failure);
+  else showOpenCamera();
+}
+
+function showCameraFailure(error) {
+  showNotice(error.message);
+  element("camera-open").focus(); // lost while it was disabled
+}
+
+function showOpenCamera() {
   hideNotice();
   showCamera(true);
   element("camera-capture").focus();
@@ -276,12 +295,16 @@ function showCamera(isOn) {
 }
 
 async function capture() {
-  const frame = await createImageBitmap(element("video"));
-  const still = await encode(frame);
-  releaseCamera();
-  element("drop").focus();
-  await showPhoto(still);
-  await nameIt(() => client.predictBitmap(frame));
+  setLive(false);
+  await nameIt(async (isLatest) => {
+    const frame = await camera.grabFrame(element("video"));
+    const still = await encode(frame);
+    if (!isLatest()) return null;
+    releaseCamera();
+    element("drop").focus();
+    await showPhoto(still);
+    return client.predictBitmap(frame);
+  });
 }
 
 /* For the preview only: the model gets the frame itself. */
@@ -307,11 +330,13 @@ function toggleLive() {
   if (isLive()) nameNextFrame();
 }
 
-/* The next frame is taken only after the last was answered, so a slow device falls behind by none. */
+/*
+ * The next frame is taken only after the last was answered, so a slow device falls behind by none.
+ * Switched off and on meanwhile, a newer loop asks the latest request, and this one ends.
+ */
 async function nameNextFrame() {
-  const frame = await createImageBitmap(element("video"));
-  await nameIt(() => client.predictBitmap(frame));
-  if (isLive()) liveTimer = setTimeout(nameNextFrame, LIVE_PAUSE_MS);
+  const isLatest = await nameIt(async () => client.predictBitmap(await camera.grabFrame(element("video"))));
+  if (isLatest && isLive()) liveTimer = setTimeout(nameNextFrame, LIVE_PAUSE_MS);
 }
 
 /* Examples */
@@ -332,16 +357,16 @@ function buildExample({ file, label }, i) {
   const button = document.createElement("button");
   button.type = "button";
   button.append(thumbnail);
-  button.addEventListener("click", () => nameExample(file, label));
+  button.addEventListener("click", () => namePhoto(loadExample(file), label));
   const entry = document.createElement("li");
   entry.append(button);
   return entry;
 }
 
-async function nameExample(file, label) {
-  const response = await fetch(file).catch(() => null);
-  if (response?.ok) await namePhoto(await response.blob(), label);
-  else showNotice(`${file} is missing: the example could not be loaded.`);
+async function loadExample(file) {
+  const response = await fetch(file, { cache: "no-cache" }).catch(() => null);
+  if (!response?.ok) throw new Error(`${file} is missing: the example could not be loaded.`);
+  return response.blob();
 }
 
 function withText(tag, text, className = "") {

@@ -13,11 +13,21 @@ export async function isAvailable() {
 export async function open(video) {
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" }, audio: false });
+    video.srcObject = stream;
+    await video.play();
   } catch (error) {
+    close(video);
     throw new Error(SENTENCES[error.name] ?? `The camera did not start (${error.message}).`);
   }
-  video.srcObject = stream;
-  await video.play();
+}
+
+/* The frame in view, an ImageBitmap. Throws an error with a sentence for the reader. */
+export async function grabFrame(video) {
+  // An unplugged camera leaves its last frame in `video`.
+  if (!stream?.active) throw new Error("The camera is gone. Press Stop, plug it in again and reopen it, or choose a photo.");
+  return createImageBitmap(video).catch(() => {
+    throw new Error("The camera shows no picture yet. Try again in a moment.");
+  });
 }
 
 export function isOpen() {

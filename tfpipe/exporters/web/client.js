@@ -7,6 +7,7 @@
 const worker = new Worker(new URL("worker.js", import.meta.url));
 const pending = new Map();
 let lastId = 0;
+let failure = null;
 let reportProgress = () => {};
 
 export const ready = new Promise((resolve, reject) => {
@@ -16,7 +17,10 @@ export const ready = new Promise((resolve, reject) => {
     else if (data.type === "failed") reject(new Error(data.error));
     else settle(data);
   };
-  worker.onerror = () => reject(new Error("worker.js could not be loaded. Is the export complete?"));
+  worker.onerror = () => {
+    reject(new Error("worker.js could not be loaded. Is the export complete?")); // does nothing once ready
+    rejectPending();
+  };
 });
 
 /* listener(fraction), from 0 to 1, while the weights load. */
@@ -47,11 +51,18 @@ export async function numTensors() {
 
 async function ask(request, transfer) {
   await ready;
+  if (failure) throw failure;
   const id = ++lastId;
   return new Promise((resolve, reject) => {
     pending.set(id, { resolve, reject });
     worker.postMessage({ id, ...request }, transfer);
   });
+}
+
+/* After an error that nobody caught, the worker may never answer again. */
+function rejectPending() {
+  failure = new Error("The model stopped working. Reload the page to start it again.");
+  for (const { reject } of pending.values()) reject(failure);
 }
 
 function settle({ id, error, ...answer }) {

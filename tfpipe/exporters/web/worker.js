@@ -83,10 +83,13 @@ async function loadJson(path) {
   }
 }
 
-/* fetch, but a missing file is an error: TensorFlow.js would take the server's 404 page for weights. */
+/*
+ * fetch, but a missing file is an error: TensorFlow.js would take the server's 404 page for weights.
+ * And the server is asked each time: a model exported again has the same file names, so a cache could mix old and new.
+ */
 async function fetchChecked(url, options) {
   const path = relativePath(url);
-  const response = await fetch(url, options).catch(() => {
+  const response = await fetch(url, { ...options, cache: "no-cache" }).catch(() => {
     throw new Error(`${path} could not be fetched. Is the server still running?`);
   });
   if (!response.ok) throw new Error(`${path} is missing (the server answered ${response.status}).`);

@@ -22,9 +22,10 @@ from tfpipe.data.sources.herbarium.specimens import Batch, Specimen, photograph
 if TYPE_CHECKING:
     from tfpipe.core.settings import SnapshotSettings
 
-__all__ = ["GROUND_TRUTH", "SPECIES", "SYNONYMS", "iter_rows"]
+__all__ = ["GROUND_TRUTH", "SPECIES", "SYNONYMS", "fingerprint", "iter_rows"]
 
 GROUND_TRUTH = "ground_truth.jsonl"
+DRAWING = 1  # raised when the same seed draws another picture
 _BATCH_PLANTS = 16
 _FEWEST_FOR_A_POOL = 200  # rows; below, starting processes takes longer than drawing
 
@@ -43,6 +44,11 @@ def iter_rows(settings: "SnapshotSettings", *, images_dir: Path, seed: int) -> I
                 if specimen.truth is not None:
                     truths.write(json.dumps(specimen.truth.to_document(), ensure_ascii=False) + "\n")
                 yield specimen.row
+
+
+def fingerprint(settings: "SnapshotSettings") -> str:
+    """Changes with all that changes an image but the seed."""
+    return f"drawing {DRAWING}, {settings.num_images} images of {settings.image_side} px"
 
 
 def _iter_batches(num_images: int, image_side: int, images_dir: Path, seed: int) -> Iterator[Batch]:

@@ -1,0 +1,205 @@
+"""Pipelines: the order is a function of (seed, epoch), and images keep their own labels."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from meadow import NUM_TRAIN, NUM_VALIDATION, number_of
+
+from tfpipe.core.inputs import ImageInput
+from tfpipe.data import views
+from tfpipe.data.pipeline import Epochs, distillation_batches, evaluation_batches, training_batches, view_batches
+from tfpipe.data.records import Records
+
+RAW = ImageInput(8, mean=(0.0, 0.0, 0.0), scale=(1.0, 1.0, 1.0))
+BATCH = 5  # does not divide NUM_TRAIN: 4 whole batches an epoch, 3 examples left out
+STEPS = NUM_TRAIN // BATCH
+
+
+@pytest.fixture
+def train(records_dir: Path) -> Records:
+    return Records(records_dir, "train")
+
+
+def epochs(number: int, seed: int = 0, first_epoch: int = 0, batch_size: int = BATCH) -> Epochs:
+    return Epochs(batch_size=batch_size, epochs=number, seed=seed, first_epoch=first_epoch)
+
+
+def plain(records: Records, schedule: Epochs, **options: Any) -> list[tuple[Any, Any]]:
+    ds = training_batches(records, RAW, schedule, augmentation="none", **options)
+    return list(ds.as_numpy_iterator())
+
+
+def numbers(batches: list[tuple[Any, Any]]) -> list[list[int]]:
+    """Which photos an epoch showed, in order; one list an epoch."""
+    shown = [number_of(images).tolist() for images, _ in batches]
+    return [sum(shown[start : start + STEPS], []) for start in range(0, len(shown), STEPS)]  # noqa: RUF017
+
+
+# Training
+
+
+def test_an_epoch_shows_every_example_at_most_once_in_whole_batches(train: Records) -> None:
+    batches = plain(train, epochs(3))
+    assert [images.shape for images, _ in batches] == [(BATCH, 8, 8, 3)] * STEPS * 3
+    assert [targets.shape for _, targets in batches] == [(BATCH, 3)] * STEPS * 3
+    for shown in numbers(batches):
+        assert len(set(shown)) == STEPS * BATCH
+        assert set(shown) <= set(range(NUM_TRAIN))
+
+
+def test_what_one_epoch_leaves_out_another_shows(train: Records) -> None:
+    assert set().union(*numbers(plain(train, epochs(6)))) == set(range(NUM_TRAIN))
+
+
+def test_targets_are_the_classes_of_the_images(train: Records) -> None:
+    for images, targets in plain(train, epochs(2)):
+        np.testing.assert_array_equal(targets, np.eye(3)[number_of(images) % 3])
+
+
+def test_the_order_differs_between_epochs_and_seeds_and_is_equal_for_equal_ones(train: Records) -> None:
+    first, second, third = numbers(plain(train, epochs(3, seed=4)))
+    assert first != second != third != first
+    assert numbers(plain(train, epochs(3, seed=4))) == [first, second, third]
+    assert numbers(plain(train, epochs(1, seed=5))) != [first]
+
+
+@pytest.mark.parametrize("options", [{}, {"mixup_alpha": 0.8, "cutmix_alpha": 0.8}])
+def test_a_resumed_run_sees_exactly_the_batches_that_were_left(train: Records, options: dict[str, float]) -> None:
+    def batches(first_epoch: int) -> list[Any]:
+        schedule = epochs(4, first_epoch=first_epoch)
+        return list(training_batches(train, RAW, schedule, augmentation="moderate", **options).as_numpy_iterator())
+
+    fresh = batches(0)
+    for first_epoch in (1, 3, 4):
+        resumed = batches(first_epoch)
+        assert len(resumed) == STEPS * (4 - first_epoch)
+        for one, other in zip(resumed, fresh[STEPS * first_epoch :], strict=True):
+            np.testing.assert_array_equal(one[0], other[0])
+            np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_each_epoch_trains_on_another_view_and_it_is_the_view_of_that_epoch(train: Records) -> None:
+    schedule = epochs(2, seed=9)
+    batches = list(training_batches(train, RAW, schedule, augmentation="moderate").as_numpy_iterator())
+    make_view = views.build_view("moderate", RAW, 9)
+    images = {e["id"].decode(): e["image"] for e in train.examples().as_numpy_iterator()}
+    order = numbers(plain(train, schedule))
+    for epoch in (0, 1):
+        for place in (0, BATCH + 2, STEPS * BATCH - 1):
+            name = f"{order[epoch][place]:02d}"
+            expected = make_view(tf.constant(images[name]), tf.constant(name), tf.constant(epoch, tf.int64))
+            shown = batches[epoch * STEPS + place // BATCH][0][place % BATCH]
+            np.testing.assert_allclose(shown, expected, atol=1e-3)
+
+
+def test_mixing_is_another_in_each_step_and_keeps_targets_sums(train: Records) -> None:
+    mixed = plain(train, epochs(2), mixup_alpha=0.8)
+    clean = plain(train, epochs(2))
+    shares = []
+    for (images, targets), (whole, one_hot) in zip(mixed, clean, strict=True):
+        np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-6)
+        grey, own, neighbour = (a.mean(axis=(1, 2, 3)) for a in (images, whole, np.roll(whole, 1, axis=0)))
+        share = (grey - neighbour) / (own - neighbour)
+        expected = share[:, None] * one_hot + (1 - share[:, None]) * np.roll(one_hot, 1, axis=0)
+        np.testing.assert_allclose(targets, expected, atol=1e-3)
+        shares.append(tuple(np.round(share, 3)))
+    assert len(set(shares)) == len(shares)
+
+
+def test_a_batch_larger_than_the_data_is_all_of_the_data(train: Records) -> None:
+    batches = plain(train, epochs(2, batch_size=100))
+    assert epochs(2, batch_size=100).steps_per_epoch(NUM_TRAIN) == 1
+    assert [sorted(number_of(images)) for images, _ in batches] == [list(range(NUM_TRAIN))] * 2
+
+
+def test_a_region_trains_on_its_own_rows(records_dir: Path) -> None:
+    regional = Records(records_dir, "train", region="EU_SW")
+    batches = plain(regional, epochs(2, batch_size=4))
+    assert [sorted(number_of(np.concatenate([b[0] for b in batches[i : i + 2]]))) for i in (0, 2)] == [
+        list(range(0, NUM_TRAIN, 3))
+    ] * 2
+
+
+@pytest.mark.parametrize(("num_examples", "batch_size", "steps"), [(23, 5, 4), (20, 5, 4), (4, 5, 1), (5, 5, 1)])
+def test_steps_are_whole_batches_and_at_least_one(num_examples: int, batch_size: int, steps: int) -> None:
+    assert epochs(1, batch_size=batch_size).steps_per_epoch(num_examples) == steps
+
+
+# Distillation
+
+
+def labels_of_view(view: tf.Tensor) -> tf.data.Dataset:
+    """Soft labels that tell where in the canonical order they stand, and of which view they are."""
+    return tf.data.Dataset.range(NUM_TRAIN).map(
+        lambda place: {"place": place, "of_view": view, "logits": tf.cast([place, view], tf.float32)}
+    )
+
+
+def distilled(train: Records, schedule: Epochs, view_count: int, augmentation: Any = "none") -> list[tuple[Any, Any]]:
+    ds = distillation_batches(
+        train, RAW, schedule, labels_of_view, augmentation=augmentation, views=view_count, view_seed=3
+    )
+    return list(ds.as_numpy_iterator())
+
+
+def test_every_image_comes_with_its_own_soft_labels_and_target(train: Records) -> None:
+    canonical = [int(e["id"]) for e in train.examples().as_numpy_iterator()]
+    batches = distilled(train, epochs(3), 2)
+    assert len(batches) == 3 * STEPS
+    for images, labels in batches:
+        shown = number_of(images)
+        assert [canonical[place] for place in labels["place"]] == shown.tolist()
+        np.testing.assert_array_equal(labels["targets"], np.eye(3)[shown % 3])
+        np.testing.assert_array_equal(labels["logits"], np.stack([labels["place"], labels["of_view"]], axis=-1))
+        assert set(labels) == {"place", "of_view", "logits", "targets"}
+
+
+def test_epoch_e_shows_view_e_modulo_views(train: Records) -> None:
+    batches = distilled(train, epochs(5), 2)
+    seen = [set(np.concatenate([b[1]["of_view"] for b in batches[i * STEPS : (i + 1) * STEPS]])) for i in range(5)]
+    assert seen == [{0}, {1}, {0}, {1}, {0}]
+
+
+def test_the_student_sees_the_pixels_that_the_teacher_labelled(train: Records) -> None:
+    labelled = {}
+    for view in (0, 1):
+        ds = view_batches(train, RAW, augmentation="aggressive", view=view, view_seed=3, batch_size=7)
+        labelled[view] = np.concatenate(list(ds.as_numpy_iterator()))
+        assert len(labelled[view]) == NUM_TRAIN
+    assert np.abs(labelled[0] - labelled[1]).mean() > 0.5
+    # The seed that shuffles is another than the one that draws views.
+    for images, labels in distilled(train, epochs(3, seed=77), 2, "aggressive"):
+        for image, place, view in zip(images, labels["place"], labels["of_view"], strict=True):
+            np.testing.assert_array_equal(image, labelled[view][place])
+
+
+def test_a_resumed_distillation_sees_exactly_the_batches_that_were_left(train: Records) -> None:
+    fresh = distilled(train, epochs(3), 2, "moderate")
+    resumed = distilled(train, epochs(3, first_epoch=1), 2, "moderate")
+    assert len(resumed) == 2 * STEPS
+    for one, other in zip(resumed, fresh[STEPS:], strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1]["place"], other[1]["place"])
+        np.testing.assert_array_equal(one[1]["of_view"], other[1]["of_view"])
+
+
+def test_an_epoch_of_distillation_shows_every_example_at_most_once_in_another_order(train: Records) -> None:
+    first, second = numbers(distilled(train, epochs(2), 1))
+    assert len(set(first)) == len(set(second)) == STEPS * BATCH
+    assert first != second
+
+
+# Evaluation
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_evaluation_covers_every_example_once_in_canonical_order(records_dir: Path, batch_size: int) -> None:
+    records = Records(records_dir, "validation")
+    batches = list(evaluation_batches(records, RAW, batch_size=batch_size).as_numpy_iterator())
+    shown = np.concatenate([number_of(images) for images, _ in batches])
+    assert shown.tolist() == [int(e["id"]) for e in records.examples().as_numpy_iterator()]
+    assert sorted(shown) == list(range(NUM_TRAIN, NUM_TRAIN + NUM_VALIDATION))
+    np.testing.assert_array_equal(np.concatenate([targets for _, targets in batches]), np.eye(3)[shown % 3])

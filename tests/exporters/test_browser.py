@@ -1,0 +1,154 @@
+"""The page in a real browser: it answers as Keras does, and says in a sentence when it cannot."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from scipy.special import softmax
+
+from tfpipe.core.errors import EnvironmentProblemError, TfpipeError
+from tfpipe.core.inputs import ImageInput
+from tfpipe.data.views import centre_square, normalise
+from tfpipe.exporters.browser import NAMES, find_chromium, open_page
+from tfpipe.exporters.site import Example, Site, build_site
+
+SIZE = 32
+CLASSES = ["Acer campestre", "Bellis perennis", "Crocus", "Digitalis", "Ähre <b>"]
+SPEC = ImageInput(SIZE)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    try:
+        return find_chromium(None)
+    except EnvironmentProblemError as error:
+        pytest.skip(str(error))
+
+
+def make_jpeg(width: int = 75, height: int = 50) -> bytes:
+    """A smooth picture with a bright corner, so that a wrong crop or a mirrored one would show."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    pixels = np.stack([rows * 255 / height, columns * 255 / width, 255 * (rows + columns < 30)], axis=-1)
+    file = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", quality=92)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def site_dir(tmp_path_factory: pytest.TempPathFactory, exported: Any) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "manifest.yaml").write_text("steps: {}\n")
+    site = Site(
+        title="Herbs <of> the field",
+        description="A test.",
+        classes=CLASSES,
+        image_input=SPEC,
+        tfjs_dir=exported.float32_dir,
+        examples=[Example(make_jpeg(), CLASSES[0])],
+        model_card="# A card\n",
+        manifest_path=folder / "manifest.yaml",
+    )
+    try:
+        build_site(site, folder / "page")
+    except EnvironmentProblemError as error:
+        pytest.skip(f"TensorFlow.js cannot be had: {error}")
+    return folder / "page"
+
+
+def copy_without(site_dir: Path, target: Path, missing: str) -> Path:
+    shutil.copytree(site_dir, target)
+    for path in target.glob(missing):
+        path.unlink()
+    return target
+
+
+def test_a_browser_that_is_configured_is_taken_and_no_other(tmp_path: Path) -> None:
+    mine = tmp_path / "chromium"
+    mine.touch()
+    assert find_chromium(mine) == mine
+    with pytest.raises(EnvironmentProblemError, match=r"no browser \(.*/absent\).*verify\.chromium"):
+        find_chromium(tmp_path / "absent")
+
+
+def test_without_a_browser_it_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EnvironmentProblemError, match=r"no browser \(chromium, .*\).*apt-get install chromium"):
+        find_chromium(None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_browser_is_found_by_each_of_its_names(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_chromium(None) == tmp_path / name
+
+
+def test_a_site_has_all_that_its_model_needs(site_dir: Path, exported: Any) -> None:
+    model = site_dir / "model"
+    assert json.loads((model / "classes.json").read_text(encoding="utf-8"))["classes"] == CLASSES
+    assert ImageInput.from_json(json.loads((model / "preprocessing.json").read_text())) == SPEC
+    assert (model / "model.json").read_bytes() == (exported.float32_dir / "model.json").read_bytes()
+    (example,) = json.loads((site_dir / "examples" / "index.json").read_text(encoding="utf-8"))["examples"]
+    assert example["label"] == CLASSES[0]
+    assert (site_dir / example["file"]).read_bytes() == make_jpeg()
+    assert (site_dir / "model_card.md").read_text() == "# A card\n"
+    assert (site_dir / "manifest.yaml").read_text() == "steps: {}\n"
+
+
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        ("model/model.json", r"the page does not start: .*model/model\.json is missing \(the server answered 404\)"),
+        ("model/*.bin", r"the page does not start: .*model/.*\.bin is missing"),
+        ("vendor/tf-core.min.js", r"the page does not start: .*vendor/tf-core\.min\.js could not be loaded"),
+    ],
+)
+def test_a_site_that_lacks_something_says_what(
+    site_dir: Path, chromium: Path, tmp_path: Path, missing: str, sentence: str
+) -> None:
+    broken = copy_without(site_dir, tmp_path / "broken", missing)
+    with pytest.raises(TfpipeError, match=sentence), open_page(broken, {}, chromium):
+        pass
+
+
+def test_the_page_answers_as_keras_does(site_dir: Path, chromium: Path, exported: Any, images: np.ndarray) -> None:
+    """On tensors, and on a JPEG through the browser's decoder and the page's own crop and resize."""
+    jpeg = make_jpeg()
+    pixels = normalise(centre_square(tf.constant(jpeg), SIZE, tf.zeros(2, tf.int32)), SPEC).numpy()
+    inputs = np.concatenate([images, pixels[None]])
+    expected = softmax(exported.network(inputs, training=False).numpy().astype(np.float64), axis=-1)
+    assert np.abs(np.diff(expected, axis=0)).max() > 1e-2
+    with open_page(site_dir, {}, chromium) as page:
+        from_tensors = [
+            page.evaluate(
+                "async (values) => Array.from((await tfpipe.predictTensor(Float32Array.from(values))).probs)",
+                image.ravel().tolist(),
+            )
+            for image in images
+        ]
+        from_jpeg = page.evaluate(
+            "async (bytes) => Array.from((await tfpipe.predictImage(Uint8Array.from(bytes).buffer)).probs)", list(jpeg)
+        )
+        assert page.title() == "Herbs <of> the field"
+        assert page.evaluate("async () => (await tfpipe.ready).classes") == CLASSES
+    np.testing.assert_allclose(from_tensors, expected[:-1], atol=1e-4)
+    np.testing.assert_allclose(from_jpeg, expected[-1], atol=1e-4)
+
+
+def test_another_folder_can_answer_for_a_part_of_the_site(
+    site_dir: Path, chromium: Path, exported: Any, images: np.ndarray
+) -> None:
+    """`verify` shows the page the float16 weights so: near float32's answer, but not it."""
+    with open_page(site_dir, {"model": exported.float16_dir}, chromium) as page:
+        found = page.evaluate(
+            "async (values) => Array.from((await tfpipe.predictTensor(Float32Array.from(values))).probs)",
+            images[0].ravel().tolist(),
+        )
+    expected = softmax(exported.network(images[:1], training=False).numpy()[0].astype(np.float64))
+    assert 1e-6 < np.abs(np.array(found) - expected).max() < 2e-2
