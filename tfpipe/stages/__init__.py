@@ -6,7 +6,7 @@ Nothing is imported from the modules until a step runs, so that the command line
 from collections.abc import Callable
 from pathlib import Path
 
-from tfpipe.core.config import Config
+from tfpipe.core.config import Config, Role
 from tfpipe.core.errors import ConfigError
 from tfpipe.core.files import sha256_file, sha256_json
 from tfpipe.core.steps import Need, Step
@@ -14,6 +14,9 @@ from tfpipe.core.workspace import Workspace
 
 PROBLEM = ("seed", "deterministic", "data", "model", "training", "regularization", "callbacks")
 """The settings that shape a fitted model."""
+
+LAST_STEP: dict[Role, str] = {"dataset": "pack", "teacher": "teach", "student": "distill"}
+"""What makes the thing that a kind of settings describes."""
 
 
 def _dataset(config: Config) -> Config:
@@ -26,13 +29,13 @@ def _fitted(config: Config) -> Need:
 
 
 def _teach_needs(config: Config) -> list[Need]:
-    _expect_role(config, "teacher", "teach", "tfpipe distill")
+    _expect_role(config, "teacher", "teach")
     start = [(config.start_config, "teach")] if config.start_config else []
     return [(_dataset(config), "pack"), *start]
 
 
 def _label_needs(config: Config) -> list[Need]:
-    _expect_role(config, "student", "label", "tfpipe teach")
+    _expect_role(config, "student", "label")
     return [(_dataset(config), "pack"), *((t, "teach") for t in config.teacher_configs if t)]
 
 
@@ -50,11 +53,11 @@ def _run_needs(config: Config) -> list[Need]:
     return [*teachers, (config, "evaluate"), (config, "verify")]
 
 
-def _expect_role(config: Config, role: str, step: str, other: str) -> None:
+def _expect_role(config: Config, role: Role, step: str) -> None:
     if config.role != role:
         raise ConfigError(
             f"{config.path} holds a {config.role}'s settings, and `{step}` needs a {role}'s. "
-            f"Did you mean `{other} --config {config.path}`?"
+            f"Did you mean `tfpipe {LAST_STEP[config.role]} --config {config.path}`?"
         )
 
 
