@@ -24,7 +24,7 @@ export async function open(video) {
 /* The frame in view, an ImageBitmap. Throws an error with a sentence for the reader. */
 export async function grabFrame(video) {
   // An unplugged camera leaves its last frame in `video`.
-  if (!stream?.active) throw new Error("The camera is gone. Press Stop, plug it in again and reopen it, or choose a photo.");
+  if (!stream?.active) throw new Error("The camera is gone. Press Stop, then reopen it or choose a photo.");
   return createImageBitmap(video).catch(() => {
     throw new Error("The camera shows no picture yet. Try again in a moment.");
   });
