@@ -212,7 +212,7 @@ def published_vit(hidden_dim: int = 128) -> keras.Model:
     return keras_hub.models.ViTBackbone(
         image_shape=(SIZE, SIZE, 3),
         patch_size=8,
-        num_layers=6,
+        num_layers=4,
         num_heads=4,
         hidden_dim=hidden_dim,
         mlp_dim=4 * hidden_dim,

@@ -78,7 +78,7 @@ def make_network(name: str) -> keras.Model:
     ("make", "num_kernels"),
     [
         (lambda: make_network("mobilenetv2"), 1 + 2 + 16 * 3 + 1 + 1),  # first, block 0, blocks 1 to 16, last, logits
-        (lambda: make_network("vit_micro_patch8_32"), 1 + 6 * (4 + 2) + 1),  # patches, attention and MLP, logits
+        (lambda: make_network("vit_micro_patch8_32"), 1 + 4 * (4 + 2) + 1),  # patches, attention and MLP, logits
         (make_vit_with_class_token, 1 + (4 + 2)),
     ],
     ids=["mobilenetv2", "vit", "vit with class token"],

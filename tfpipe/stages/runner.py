@@ -63,7 +63,7 @@ def run_step(
     for node in nodes:
         if node.title in forced or not is_current(node):
             run_node(node, force=node.title in forced)
-            say(f"{node.title}: done in {duration(_seconds(node))} · {_headline(read_metrics(node))}")
+            say(f"{node.title}: done in {duration(_seconds(node))}{_headline(read_metrics(node))}")
         check_node(node)
     if target.step is RUN:
         return {node.title: read_metrics(node) for node in nodes}
@@ -107,6 +107,5 @@ def _seconds(node: Node) -> float:
 def _headline(metrics: Metrics) -> str:
     """The step's numbers, without its tables."""
     numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
-    return ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in numbers.items()
-    )
+    told = (f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in numbers.items())
+    return f" · {', '.join(told)}" if numbers else ""

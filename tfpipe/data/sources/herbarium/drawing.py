@@ -63,7 +63,7 @@ def _viewpoint(plant: Plant, rng: np.random.Generator) -> Frame:
     radius = 0.5 * float(np.clip(rng.normal(0.66, 0.08), 0.48, 0.80)) * plant.flower_size
     upright = plant.species.leaves.habit == "strap"
     turn = rng.normal(0, 0.2) if upright else rng.uniform(0, 2 * np.pi)
-    tilt_direction, squeeze = rng.uniform(0, np.pi), 1 - abs(rng.normal(0, 0.16))
+    tilt_direction, squeeze = rng.uniform(0, np.pi), 1 - abs(rng.normal(0, 0.12))
     along = np.array([[np.cos(tilt_direction)], [np.sin(tilt_direction)]])
     tilt = np.eye(2) - (1 - max(squeeze, 0.55)) * along @ along.T
     flat = Frame(rng.normal(0, 0.045, 2).astype(np.float32), (radius * tilt).astype(np.float32))

@@ -53,7 +53,7 @@ def grow(sighting: Sighting, rng: np.random.Generator) -> Plant:
     species, region = sighting.species, sighting.region
     colour = np.array(species.petal_colour)
     colour += region.palette_turn * (np.array(sisters(species)[0].petal_colour) - colour)
-    colour *= rng.normal(1.0, 0.08, 3)
+    colour *= rng.normal(1.0, 0.06, 3)
     leaf = np.array(species.leaves.colour) * np.array(region.leaf_tone) * rng.normal(1.0, 0.10, 3)
     return Plant(
         species=species,
@@ -62,7 +62,7 @@ def grow(sighting: Sighting, rng: np.random.Generator) -> Plant:
         leaf_colour=_rgb(leaf),
         petal_width=region.petal_width * float(rng.normal(1.0, 0.08)),
         petal_count=int(rng.choice((-1, 0, 1), p=(0.05, 0.9, 0.05))),
-        marking=float(rng.uniform(0.25, 1.0)),
+        marking=float(rng.uniform(0.45, 1.0)),
         flower_size=region.flower_size * float(rng.normal(1.0, 0.06)),
         shape_seed=int(rng.integers(2**31)),
     )
