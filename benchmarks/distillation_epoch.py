@@ -82,10 +82,10 @@ def _header(records: Records) -> LabelHeader:
 
 
 def _images_per_second(model: keras.Model, batches: tf.data.Dataset, steps: int) -> float:
-    model.fit(batches, verbose=0, shuffle=False)
+    model.fit(batches, steps_per_epoch=steps, verbose=0, shuffle=False)
     best = 0.0
     for _ in range(EPOCHS):
         start = time.perf_counter()
-        model.fit(batches, verbose=0, shuffle=False)
+        model.fit(batches, steps_per_epoch=steps, verbose=0, shuffle=False)
         best = max(best, steps * BATCH / (time.perf_counter() - start))
     return best
