@@ -49,7 +49,7 @@ def draw_records(root: Path, num_images: int, image_side: int) -> Records:
 
 def _bare(jpegs: list[bytes]) -> tf.data.Dataset:
     def decode(jpeg: tf.Tensor) -> tf.Tensor:
-        image = tf.image.decode_and_crop_jpeg(jpeg, [16, 16, 224, 224], channels=3)
+        image = tf.image.decode_and_crop_jpeg(jpeg, [16, 16, 200, 200], channels=3)
         return tf.image.resize(image, (IMAGE_SIZE, IMAGE_SIZE))
 
     ds = tf.data.Dataset.from_tensor_slices(jpegs).map(decode, tf.data.AUTOTUNE)

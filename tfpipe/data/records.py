@@ -121,10 +121,6 @@ class Records:
         split = self._builder.info.splits[self.split]
         return max(1, int(split.num_bytes // split.num_examples))
 
-    def check_not_empty(self) -> None:
-        """Raises DataError when the split or the region has no rows."""
-        assert self.num_examples
-
     def facts(self) -> tuple[Array, Array, Array]:
         """Ids (str), regions (str) and labels (int) of all examples, (num_examples,) each, in canonical order."""
         facts = self.examples().map(lambda example: (example["id"], example["region"], example["label"]))

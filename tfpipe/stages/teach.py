@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfpipe.core.config import Config
-from tfpipe.core.errors import ConfigError, MismatchError
+from tfpipe.core.errors import ConfigError, DataError, MismatchError
 from tfpipe.core.inputs import ImageInput
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
@@ -99,7 +99,8 @@ def validation_batches(config: Config, workspace: Workspace, spec: ImageInput) -
         DataError: when it has no rows.
     """
     records = Records(workspace.records_dir(config), "validation", config.data.region)
-    records.check_not_empty()
+    if records.num_examples == 0:
+        raise DataError(f"{config.path}: no validation rows. Check `split` in the data set's settings.")
     return evaluation_batches(records, spec, batch_size=EVALUATION_BATCH)
 
 
