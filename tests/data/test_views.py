@@ -232,3 +232,10 @@ def test_jitter_is_saturation_contrast_and_brightness_within_its_strength() -> N
         assert 1.1 < max(factors) < 1.16
     # Drawn each for itself, not one for all.
     assert np.abs(np.corrcoef([brightness, contrast, saturation])[np.triu_indices(3, 1)]).max() < 0.6
+
+
+@pytest.mark.parametrize(("side", "antialias"), [(60, False), (150, True)])
+def test_windows_are_antialiased_only_where_they_shrink_enough(side: int, antialias: bool) -> None:
+    image = np.random.default_rng(5).uniform(0, 255, (side, side, 3)).astype(np.float32)
+    expected = tf.image.resize(image, (48, 48), antialias=antialias)
+    np.testing.assert_allclose(views._resize_fast(tf.constant(image), 48), expected, atol=1e-3)

@@ -119,6 +119,7 @@ STEPS = {
             needs=_teach_needs,
             outputs=_in_step_dir("teach", "best.keras"),
             fingerprint=_weights_fingerprint,
+            version=2,
         ),
         Step(
             name="label",
@@ -130,6 +131,7 @@ STEPS = {
             needs=_label_needs,
             outputs=_in_step_dir("label", "store"),
             fingerprint=_teachers_fingerprint,
+            version=2,
         ),
         Step(
             name="distill",
@@ -138,6 +140,7 @@ STEPS = {
             needs=lambda config: [(_dataset(config), "pack"), (config, "label")],
             outputs=_in_step_dir("distill", "best.keras"),
             fingerprint=_weights_fingerprint,
+            version=2,
         ),
         Step(
             name="evaluate",
