@@ -248,6 +248,11 @@ def test_an_unknown_key_is_told_the_nearest(write: Write, text: str, told: str) 
         ("model: {name: m, pretrained: true, weights: w.h5}", ["model", "drop one of the two"]),
         ("model: {name: m, pretrained: true, start_from: t.yaml}", ["model", "excludes"]),
         ("criteria: {evaluate: {top1_accuracy: 0.8}}", ["criteria.evaluate.top1_accuracy", "found 0.8", "string"]),
+        ("training: {sampling: by_class}", ["training.sampling", "'square_root'"]),
+        (
+            "model: {name: m}\nteachers: [{path: t.keras}]\nfinetune: {epochs: 0}\ntraining: {class_weights: balanced}",
+            ["act in fine-tuning"],
+        ),
     ],
 )
 def test_a_wrong_value_names_file_key_and_what_was_found(write: Write, text: str, parts: list[str]) -> None:

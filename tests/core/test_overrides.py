@@ -76,3 +76,16 @@ def test_settings_do_not_change_once_read(write: Write) -> None:
     config = load_config(write("seed: 1"))
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 2  # type: ignore[misc]
+
+
+def test_overrides_of_the_data_set_reach_its_own_file_and_every_teacher(tmp_path: Path) -> None:
+    (tmp_path / "dataset.yaml").write_text("dataset: plants")
+    (tmp_path / "teacher.yaml").write_text("data: {config: dataset.yaml}\nmodel: {name: mobilenetv2}")
+    student = tmp_path / "student.yaml"
+    student.write_text("data: {config: dataset.yaml}\nmodel: {name: mobilenetv2}\nteachers: [{config: teacher.yaml}]")
+    config = load_config(student, ("snapshot.source=tfds://tf_flowers", "model.alpha=0.5"))
+    assert config.network.alpha == 0.5
+    assert config.dataset_config.snapshot.source == "tfds://tf_flowers"
+    (teacher,) = config.teacher_configs
+    assert teacher is not None and teacher.network.alpha == 1.0
+    assert teacher.dataset_config.snapshot.source == "tfds://tf_flowers"

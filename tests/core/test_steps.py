@@ -156,7 +156,7 @@ def test_an_override_counts_as_a_setting(kitchen: Kitchen) -> None:
 
 def test_a_step_that_writes_the_same_again_stops_the_rerun_there(kitchen: Kitchen) -> None:
     kitchen.make()
-    kitchen.settings = {"split": {"min_side": 7}}
+    kitchen.settings = {"split": {"train": 0.7, "test": 0.2}}
     assert kitchen.make() == ["wash"]
     assert kitchen.make() == []
 
@@ -382,7 +382,7 @@ def photos(tmp_path: Path) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (8, 8), (index * 99, number * 9, 0)).save(path)
     path = tmp_path / "photos.yaml"
-    settings = {"snapshot": {"source": "folder", "path": str(tmp_path / "photos")}, "split": {"min_side": 4}}
+    settings = {"snapshot": {"source": "folder", "path": str(tmp_path / "photos")}, "audit": {"min_side": 4}}
     path.write_text(yaml.safe_dump(settings))
     return path
 

@@ -7,10 +7,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from tfpipe.core import settings as s
 from tfpipe.core.errors import ConfigError
+from tfpipe.core.secrets import redact
+
+DATASET_KEYS = {
+    "dataset",
+    "task",
+    "snapshot",
+    "fetch",
+    "audit",
+    "split",
+    "pack",
+    "baseline",
+    "runner",
+    "runner_options",
+}
+"""Settings of the data set; where `data.config` names another file, they belong there."""
 
 Role = Literal["dataset", "teacher", "student"]
 T = TypeVar("T")
@@ -30,9 +45,17 @@ class Config(s.Section):
     deterministic: bool = True
     dataset: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "herbarium"
     """Names the folder `data/<dataset>`."""
+    task: s.Task = "image"
+    runner: str = "local"
+    """Where `fetch`, `audit` and `pack` run: here, or an Apache Beam runner such as `DirectRunner`."""
+    runner_options: tuple[str, ...] = ()
+    """Of the Beam runner, such as `--direct_num_workers=2`."""
     snapshot: s.SnapshotSettings = s.SnapshotSettings()
+    fetch: s.FetchSettings = s.FetchSettings()
+    audit: s.AuditSettings = s.AuditSettings()
     split: s.SplitSettings = s.SplitSettings()
     pack: s.PackSettings = s.PackSettings()
+    baseline: s.BaselineSettings = s.BaselineSettings()
     data: s.DataSettings = s.DataSettings()
     model: s.ModelSettings | None = None
     training: s.TrainingSettings = s.TrainingSettings()
@@ -47,6 +70,7 @@ class Config(s.Section):
     verify: s.VerifySettings = s.VerifySettings()
     criteria: dict[str, dict[str, str]] = Field(default={})
     """Step → metric → bound, such as `evaluate: {top1_accuracy: ">= 0.85"}`."""
+    _dataset_overrides: tuple[str, ...] = PrivateAttr(())
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> "Config":
@@ -57,7 +81,9 @@ class Config(s.Section):
                 f"finetune.epochs is {self.finetune_epochs} of {self.training.epochs} training.epochs; "
                 "leave the distillation at least one"
             )
-        stray = self.model_fields_set & {"dataset", "snapshot", "split", "pack"}
+        if self.teachers and self.finetune_epochs == 0 and self.training.corrects_on_labels:
+            raise ValueError("`class_weights` and `logit_adjustment` act in fine-tuning, and finetune.epochs is 0")
+        stray = self.model_fields_set & DATASET_KEYS
         if self.data.config and stray:
             raise ValueError(f"`{min(stray)}` belongs into {self.data.config}, which `data.config` names")
         _agreed("weight decay", self.training.weight_decay, self.regularization.weight_decay)
@@ -121,7 +147,7 @@ class Config(s.Section):
     def dataset_config(self) -> "Config":
         """The settings that make the records: those of `data.config`, of `data.train_jsonl`, or its own."""
         if self.data.config:
-            return load_config(self.path.parent / self.data.config).dataset_config
+            return self._load(self.data.config).dataset_config
         if self.data.train_jsonl:
             stem = re.sub(r"^(?![a-z])", "rows_", re.sub(r"[^a-z0-9]+", "_", self.data.train_jsonl.stem.lower()))
             snapshot = s.SnapshotSettings(source="jsonl", path=self.data.train_jsonl)
@@ -131,15 +157,17 @@ class Config(s.Section):
     @cached_property
     def teacher_configs(self) -> tuple["Config | None", ...]:
         """One per entry of `teachers`; None where it names a model file."""
-        return tuple(
-            load_config(self.path.parent / teacher.config) if teacher.config else None for teacher in self.teachers
-        )
+        return tuple(self._load(teacher.config) if teacher.config else None for teacher in self.teachers)
 
     @cached_property
     def start_config(self) -> "Config | None":
         """The teacher whose weights this one starts from."""
         start = self.model and self.model.start_from
-        return load_config(self.path.parent / start) if start else None
+        return self._load(start) if start else None
+
+    def _load(self, path: Path) -> "Config":
+        """Settings that this file names; what was overridden of the data set is so for them too."""
+        return load_config(self.path.parent / path, self._dataset_overrides)
 
 
 def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
@@ -147,18 +175,29 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
 
     Args:
         path: YAML.
-        overrides: `key.path=value` each, the value as YAML; they win over the file.
+        overrides: `key.path=value` each, the value as YAML; they win over the file. Those of the data set
+            reach the file that `data.config` names.
 
     Raises:
         ConfigError: naming file and key, and what would be right.
     """
     document = _read_yaml(path)
+    elsewhere = _names_its_dataset(document)
+    passed_on = tuple(o for o in overrides if elsewhere and re.split(r"[.=]", o)[0] in DATASET_KEYS)
     for override in overrides:
-        _override(document, override)
+        if override not in passed_on:
+            _override(document, override)
     try:
-        return Config(**{"name": _name_of(path)} | document | {"path": path})
+        config = Config(**{"name": _name_of(path)} | document | {"path": path})
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(path, problem) for problem in error.errors())) from None
+    config._dataset_overrides = passed_on
+    return config
+
+
+def _names_its_dataset(document: dict[str, Any]) -> bool:
+    data = document.get("data")
+    return isinstance(data, dict) and bool(data.get("config"))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -169,7 +208,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: not YAML: {redact(' '.join(str(error).split()))}") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -183,16 +222,17 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _override(document: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set {override}: expected key.path=value, such as training.epochs=3.")
+        raise ConfigError(f"--set {redact(override)}: expected key.path=value, such as training.epochs=3.")
     *parents, last = key.split(".")
     for parent in parents:
         document = document.setdefault(parent, {})
         if not isinstance(document, dict):
-            raise ConfigError(f"--set {override}: `{parent}` is not a section.")
+            raise ConfigError(f"--set {redact(override)}: `{parent}` is not a section.")
     try:
         document[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from None
+        told = redact(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}")
+        raise ConfigError(told) from None
 
 
 def _name_of(path: Path) -> str:
@@ -216,7 +256,7 @@ def _explain(path: Path, problem: Any) -> str:
         return f"{path}: {key}: unknown key.{_nearest(location)}"
     if problem["type"] == "missing":
         return f"{path}: {key}: missing."
-    found = "" if isinstance(problem["input"], (dict, BaseModel)) else f"found {problem['input']!r}; "
+    found = "" if isinstance(problem["input"], (dict, BaseModel)) else f"found {redact(repr(problem['input']))}; "
     message = re.sub(r"^(Value error, |Input )", "", problem["msg"])
     return f"{path}: {key}: {found}{message}."
 

@@ -11,6 +11,8 @@ from tfpipe.core.errors import ConfigError, CriterionError
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 BUILT_IN = {
+    "fetch": {"failure_rate": "< 0.05"},
+    "split": {"num_lost_classes": "<= 0"},
     "verify": {
         "float32.max_probability_difference": "<= 1e-3",
         "float16.max_probability_difference": "<= 2e-2",
@@ -18,7 +20,7 @@ BUILT_IN = {
         "float16.top1_agreement": ">= 0.99",
         "jpeg.top1_agreement": ">= 0.98",
         "wasm_with_simd": ">= 1",
-    }
+    },
 }
 """Hold unless the settings say otherwise: a page that is silently wrong must not pass."""
 

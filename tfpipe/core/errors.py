@@ -15,6 +15,10 @@ class DataError(TfpipeError):
     """Rows or images that cannot be used: names the source and the row."""
 
 
+class BrokenOffError(DataError):
+    """A source that ended too soon: what came before is kept, and the next run of the step goes on from there."""
+
+
 class MissingArtifactError(TfpipeError):
     """A file that an earlier step writes is not there."""
 

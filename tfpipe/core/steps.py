@@ -15,7 +15,7 @@ from typing import Any
 from tfpipe.core import manifest
 from tfpipe.core.config import Config
 from tfpipe.core.criteria import check_criteria
-from tfpipe.core.errors import ConfigError, MissingArtifactError, TfpipeError
+from tfpipe.core.errors import BrokenOffError, ConfigError, MissingArtifactError, TfpipeError
 from tfpipe.core.files import finite, read_json, sha256_json, sha256_path, write_json
 from tfpipe.core.progress import native_silence
 from tfpipe.core.workspace import Workspace
@@ -37,6 +37,8 @@ class Step:
     """Whether the step belongs to the data set's settings, whichever settings name it."""
     fingerprint: Callable[[Config], str] = lambda _: ""
     """Of what the step reads that no step writes: a folder of photos, a file of weights."""
+    headline: tuple[str, ...] = ()
+    """Metrics to tell when the step is done; unset, all that are numbers."""
     version: int = 1
     """Raised when the step's code changes what it writes."""
 
@@ -114,13 +116,16 @@ def run_node(node: Node, *, force: bool = False) -> Metrics:
 
     What an interrupted run of the same settings and inputs left in the step's
     folder stays, so that the step can go on from it. What a finished run of
-    others left stands aside until this one has finished, and returns if it fails.
+    others left stands aside until this one has finished, and returns if it fails
+    without anything to go on from.
     """
     started, clock = datetime.now(UTC), time.monotonic()
     key = _key(node)
     _prepare_folder(node, key, force)
     try:
         metrics: Metrics = finite(_import_stage(node.step.name).run(node.config, node.workspace))
+    except BrokenOffError:
+        raise
     except TfpipeError:
         _bring_back(node)
         raise

@@ -24,6 +24,26 @@ class Workspace:
         """All rows of the source."""
         return self.dataset_dir(config) / "raw.jsonl"
 
+    def fetched_path(self, config: Config) -> Path:
+        """What became of each row's URL, a line a row."""
+        return self.dataset_dir(config) / "fetch.jsonl"
+
+    def journal_path(self, config: Config) -> Path:
+        """What is known of every URL, over all runs of `fetch`."""
+        return self.dataset_dir(config) / "fetch" / "journal.sqlite"
+
+    def facts_path(self, config: Config) -> Path:
+        """What is known of each row's image or text, a line a row."""
+        return self.dataset_dir(config) / "facts.jsonl"
+
+    def near_duplicates_path(self, config: Config) -> Path:
+        """Pairs of rows whose images are nearly the same."""
+        return self.dataset_dir(config) / "near_duplicates.jsonl"
+
+    def ledger_path(self, config: Config) -> Path:
+        """Which split a row was given, so that it keeps it when the data grow."""
+        return self.dataset_dir(config) / "ledger.jsonl"
+
     def splits_path(self, config: Config) -> Path:
         """The rows that are kept, each with its split."""
         return self.dataset_dir(config) / "splits.jsonl"
