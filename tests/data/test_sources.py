@@ -71,12 +71,19 @@ def test_folder_takes_a_table_that_lacks_some_columns(meadow: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(None, "no such file"), ("file,region\na,b\n", "needs a column `path`"), ("", "needs a column `path`")],
+    [
+        (None, "no such file"),
+        (b"file,region\na,b\n", "needs a column `path`"),
+        (b"", "needs a column `path`"),
+        (b"path,region\nRosa canina/1.jpg,caf\xe9\n", ":2: not UTF-8"),
+    ],
 )
-def test_folder_tells_what_is_wrong_with_the_table(meadow: Path, tmp_path: Path, content: str, told: str) -> None:
+def test_folder_tells_what_is_wrong_with_the_table(
+    meadow: Path, tmp_path: Path, content: bytes | None, told: str
+) -> None:
     table = tmp_path / "meta.csv"
     if content is not None:
-        table.write_text(content)
+        table.write_bytes(content)
     with pytest.raises(DataError, match=told) as caught:
         rows_of("folder", tmp_path, path=meadow, metadata=table)
     assert str(table) in str(caught.value)
@@ -218,6 +225,39 @@ def test_jsonl_names_the_users_own_field_when_it_is_missing(tmp_path: Path) -> N
         rows_of("jsonl", tmp_path, path=path, fields={"label": "especie"})
 
 
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({"id": 2, "label": ["a"]}, "`label` is a list, expected a text"),
+        ({"id": 2, "label": {"name": "a"}}, "`label` is an object, expected a text"),
+        ({"id": [2], "label": "a"}, "`id` is a list, expected a text"),
+    ],
+)
+def test_jsonl_names_file_and_line_of_a_field_of_the_wrong_type(
+    tmp_path: Path, document: dict[str, Any], told: str
+) -> None:
+    path = lines(tmp_path, {"id": "1", "label": "a"}, document)
+    with pytest.raises(DataError, match=told) as caught:
+        rows_of("jsonl", tmp_path, path=path)
+    assert f"{path}:2: " in str(caught.value)
+
+
+def test_jsonl_reaches_into_objects_and_lists(tmp_path: Path) -> None:
+    path = lines(tmp_path, {"id": 1, "taxon": {"name": "Rosa"}, "photos": [{"url": "http://x"}], "note": "-"})
+    fields = {"label": "taxon.name", "url": "photos.0.url", "group": "photos.1.url"}
+    (row,) = rows_of("jsonl", tmp_path, path=path, fields=fields, extra_fields=["note"])
+    assert (row.label, row.url, row.group) == ("Rosa", "http://x", "")
+    assert row.extra == {"note": "-", "latin_name": "Rosa"}
+
+
+def test_jsonls_fingerprint_changes_with_the_images_it_names(tmp_path: Path) -> None:
+    path = lines(tmp_path, {"id": 1, "label": "a", "path": "1.jpg"}, {"id": 2, "label": "b", "url": "http://x"})
+    settings = SnapshotSettings(source="jsonl", path=path)
+    before = SOURCES["jsonl"].fingerprint(settings)
+    (path.parent / "1.jpg").write_bytes(b"-")
+    assert SOURCES["jsonl"].fingerprint(settings) != before
+
+
 def test_jsonl_takes_zero_for_an_id_and_a_label(tmp_path: Path) -> None:
     (row,) = rows_of("jsonl", tmp_path, path=lines(tmp_path, {"id": 0, "label": 0}))
     assert (row.id, row.label) == ("0", "0")
@@ -244,6 +284,26 @@ def test_a_source_of_one_class_is_told(tmp_path: Path) -> None:
     settings = SnapshotSettings(source="jsonl", path=lines(tmp_path, {"id": 1, "label": "a"}, {"id": 2, "label": "a"}))
     with pytest.raises(DataError, match="1 classes; a classifier needs at least two"):
         snapshot.run(Config(path=Path("x.yaml"), name="x", snapshot=settings), Workspace(tmp_path))
+
+
+def test_a_name_in_fields_that_nothing_has_is_told(tmp_path: Path) -> None:
+    path = lines(tmp_path, {"id": 1, "label": "a", "plant": 7}, {"id": 2, "label": "b"})
+    for name in ("plant", "plant_id"):
+        settings = SnapshotSettings(source="jsonl", path=path, fields={"group": name})
+        config = Config(path=Path("x.yaml"), name="x", dataset="d", snapshot=settings)
+        if name == "plant":
+            assert snapshot.run(config, Workspace(tmp_path))["num_rows"] == 2
+        else:
+            with pytest.raises(DataError, match=r"snapshot\.fields\.group: nothing in the source has a `plant_id`"):
+                snapshot.run(config, Workspace(tmp_path))
+
+
+def test_half_a_surrogate_pair_does_not_end_a_snapshot(tmp_path: Path) -> None:
+    path = lines(tmp_path, {"id": 1, "label": "a"}, {"id": 2, "label": "b", "note": "broken \ud83d emoji"})
+    settings = SnapshotSettings(source="jsonl", path=path)
+    snapshot.run(Config(path=Path("x.yaml"), name="x", dataset="d", snapshot=settings), Workspace(tmp_path))
+    rows = list(iter_rows(tmp_path / "data" / "d" / "raw.jsonl"))
+    assert rows[1].extra["note"] == "broken ? emoji"
 
 
 def test_labels_are_mapped_and_their_old_name_stays(tmp_path: Path) -> None:

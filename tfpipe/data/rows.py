@@ -1,14 +1,15 @@
 """A row is one photo or text, from its source to the records; JSON Lines carry it."""
 
-import csv
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from tfpipe.core.errors import DataError
-from tfpipe.core.files import atomic_open
+from tfpipe.core.files import atomic_open, finite
+from tfpipe.data.tables import iter_records
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Row:
     """One photo or text.
 
     `path` is absolute or relative to the workspace. Fields that tfpipe does not
-    know ride along in `extra`, under their own names in the file.
+    know ride along in `extra`, under their own names in the file; what JSON has
+    no type for is written as `plain` tells it.
     """
 
     id: str
@@ -31,10 +33,23 @@ class Row:
 
     def to_json(self) -> str:
         """One line of JSON; fields that are empty are left out."""
-        known = {name: value for name, value in asdict(self).items() if value and name != "extra"}
-        return json.dumps(known | self.extra, ensure_ascii=False)
+        known = {name: value for name in KNOWN_FIELDS if (value := getattr(self, name))}
+        document = known | self.extra
+        try:
+            return ENCODER.encode(document)
+        except ValueError:
+            return ENCODER.encode(finite(document))
 
 
+def plain(value: Any) -> str:
+    """A value that JSON has no type for, as a text: dates and times in ISO 8601, bytes in hex."""
+    if isinstance(value, date):
+        return value.isoformat()
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+# What comes from a file or a server holds no circles, and looking for them takes time.
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, default=plain)
 KNOWN_FIELDS = tuple(field.name for field in fields(Row) if field.name != "extra")
 
 
@@ -55,10 +70,9 @@ def iter_rows(path: Path) -> Iterator[Row]:
         DataError: naming file and line, when a line is not one of ours.
     """
     for number, document in iter_documents(path):
-        known = {name: value for name, value in document.items() if name in KNOWN_FIELDS}
-        extra = {name: value for name, value in document.items() if name not in KNOWN_FIELDS}
+        known = {name: document.pop(name) for name in KNOWN_FIELDS if name in document}
         try:
-            yield Row(**known, extra=extra)
+            yield Row(**known, extra=document)
         except TypeError as error:
             raise DataError(f"{path}:{number}: a row needs `id` and `label`.") from error
 
@@ -71,27 +85,37 @@ def read_label_map(path: Path) -> dict[str, str]:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file (`snapshot.label_map`).")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        if not {"synonym", "label"} <= set(reader.fieldnames or []):
-            raise DataError(f"{path}: needs the columns `synonym` and `label`; found {reader.fieldnames}.")
-        return {row["synonym"]: row["label"] for row in reader}
+    records = iter_records(path, needed=("synonym", "label"))
+    return {record["synonym"]: record["label"] for _, record in records}
 
 
-def iter_documents(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def iter_documents(path: Path, *, containing: bytes = b"") -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers (from 1) and objects of a JSON Lines file; blank lines are passed over.
+
+    Args:
+        path: the file.
+        containing: lines without these bytes are passed over too, unread.
 
     Raises:
         DataError: naming file and line, when a line is not a JSON object or not UTF-8.
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            if not line.strip():
+            if containing not in line or not line.strip():
                 continue
-            try:
-                document = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path}:{number}: not JSON ({error}). Mend or remove the line.") from error
-            if not isinstance(document, dict):
-                raise DataError(f"{path}:{number}: expected a JSON object, found {type(document).__name__}.")
-            yield number, document
+            yield number, parse_document(line, path, number)
+
+
+def parse_document(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    """The object of a line.
+
+    Raises:
+        DataError: naming file and line, when it is not a JSON object or not UTF-8.
+    """
+    try:
+        document = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{path}:{number}: not JSON ({error}). Mend or remove the line.") from error
+    if not isinstance(document, dict):
+        raise DataError(f"{path}:{number}: expected a JSON object, found {type(document).__name__}.")
+    return document

@@ -1,6 +1,5 @@
 """A folder per class, each full of photos; an optional CSV beside them tells region and group."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from tfpipe.core.errors import DataError
 from tfpipe.core.files import sha256_file, sha256_json
 from tfpipe.core.settings import SnapshotSettings
 from tfpipe.data.rows import Row
+from tfpipe.data.tables import iter_records
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
@@ -66,11 +66,7 @@ def _images_in(class_dir: Path) -> Iterator[Path]:
 def _read_metadata(path: Path, root: Path) -> dict[str, dict[str, str]]:
     if not path.is_file():
         raise DataError(f"{path}: no such file (`snapshot.metadata`).")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        if "path" not in (reader.fieldnames or []):
-            raise DataError(f"{path}: needs a column `path`, relative to {root}; found {reader.fieldnames}.")
-        rows = {row["path"]: {name: value or "" for name, value in row.items() if name} for row in reader}
+    rows = {record["path"]: record for _, record in iter_records(path, needed=("path",))}
     for name in rows:
         if not (root / name).is_file():
             raise DataError(

@@ -22,7 +22,7 @@ from tfpipe.data.sources.herbarium.specimens import Batch, Specimen, photograph
 if TYPE_CHECKING:
     from tfpipe.core.settings import SnapshotSettings
 
-__all__ = ["GROUND_TRUTH", "SPECIES", "SYNONYMS", "fingerprint", "iter_rows"]
+__all__ = ["GROUND_TRUTH", "SPECIES", "SYNONYMS", "count", "fingerprint", "iter_rows"]
 
 GROUND_TRUTH = "ground_truth.jsonl"
 DRAWING = 1  # raised when the same seed draws another picture
@@ -49,6 +49,11 @@ def iter_rows(settings: "SnapshotSettings", *, images_dir: Path, seed: int) -> I
 def fingerprint(settings: "SnapshotSettings") -> str:
     """Changes with all that changes an image but the seed."""
     return f"drawing {DRAWING}, {settings.num_images} images of {settings.image_side} px"
+
+
+def count(settings: "SnapshotSettings") -> int:
+    """How many rows there will be."""
+    return settings.num_images
 
 
 def _iter_batches(num_images: int, image_side: int, images_dir: Path, seed: int) -> Iterator[Batch]:
