@@ -18,6 +18,19 @@ from tfpipe.stages import RUN, STEPS
 
 INTERRUPTED = 130
 
+_runner = click.option("--runner", help="Where to run: `local`, or an Apache Beam runner such as DirectRunner.")
+_check_only = click.option("--check-only", "fetch__check_only", is_flag=True, help="Look at every image, keep none.")
+_check = click.option(
+    *("--check", "splits_path"),
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    metavar="FILE",
+    help="Run nothing; prove that a splits file (JSON Lines or CSV), made here or elsewhere, leaks nothing. Without "
+    "--config by the file alone, with it also by what the audit knows of its ids.",
+)
+SHORTHANDS = {"fetch": (_runner, _check_only), "audit": (_runner,), "pack": (_runner,), "split": (_check,)}
+"""Options beside those that every step has; but for `--check`, each stands for a setting."""
+
 
 class Group(click.Group):
     """Turns our errors into one sentence and an exit code."""
@@ -64,17 +77,48 @@ def main() -> None:
 
 def _command(name: str, summary: str) -> None:
     @main.command(name, help=f"{summary}\n\n\b\nExample:\n  tfpipe {name} --config configs/{_example(name)}.yaml")
-    @click.option("--config", "path", type=click.Path(path_type=Path), required=True, help="Settings file (YAML).")
+    @click.option(
+        *("--config", "path"),
+        type=click.Path(path_type=Path),
+        required=_check not in SHORTHANDS.get(name, ()),
+        callback=_given,
+        help="Settings file (YAML).",
+    )
     @click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override one setting.")
     @click.option("--force", is_flag=True, help="Run the step even if it is up to date.")
     @click.option("--no-upstream", is_flag=True, help="Refuse if an earlier step is missing, instead of running it.")
     @click.option("--json", "as_json", is_flag=True, help="Print the step's metrics as one JSON object.")
-    def command(path: Path, overrides: tuple[str, ...], force: bool, no_upstream: bool, as_json: bool) -> None:
+    def command(
+        path: Path, overrides: tuple[str, ...], force: bool, no_upstream: bool, as_json: bool, **shorthands: Any
+    ) -> None:
         from tfpipe.stages.runner import run_step
 
-        metrics = run_step(name, path, overrides, force=force, no_upstream=no_upstream)
+        splits_path = shorthands.pop("splits_path", None)
+        overrides += tuple(f"{key.replace('__', '.')}={value}" for key, value in shorthands.items() if value)
+        if splits_path:
+            metrics = _check_splits(splits_path, path, overrides)
+        else:
+            metrics = run_step(name, path, overrides, force=force, no_upstream=no_upstream)
         if as_json:
             click.echo(json.dumps(metrics, ensure_ascii=False))
+
+    for option in SHORTHANDS.get(name, ()):
+        command = option(command)
+
+
+def _given(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """`--config`, without which only a splits file can be checked."""
+    if path is None and not context.params.get("splits_path"):
+        raise click.MissingParameter(ctx=context, param=option)
+    return path
+
+
+def _check_splits(splits_path: Path, path: Path | None, overrides: tuple[str, ...]) -> dict[str, Any]:
+    from tfpipe.core.config import load_config
+    from tfpipe.core.workspace import Workspace
+    from tfpipe.stages.split import check
+
+    return check(splits_path, load_config(path, overrides).dataset_config if path else None, Workspace())
 
 
 def _example(name: str) -> str:

@@ -3,14 +3,16 @@
 from pathlib import Path
 
 import pytest
-from meadow import CLASSES, make_rows, photo
+from meadow import make_rows, write_splits
 
 
 @pytest.fixture(scope="session")
 def records_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The rows of `make_rows` as records, in three shards."""
     from tfpipe.data.records import write_records
+    from tfpipe.data.workers import Runner
 
     directory = tmp_path_factory.mktemp("data") / "meadow" / "1.0.0"
-    write_records(make_rows(), directory, read_image=lambda row: photo(int(row.id)), classes=CLASSES, num_shards=3)
+    rows_path = write_splits(make_rows(), tmp_path_factory.mktemp("photos"))
+    write_records(rows_path, directory, num_shards=3, title="meadow", runner=Runner())
     return directory

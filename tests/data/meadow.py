@@ -1,11 +1,14 @@
 """Rows whose photos tell their number, so that a pixel says which row it came from."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from tfpipe.data.rows import Row
+from tfpipe.data.rows import Row, write_rows
 
 CLASSES = ["Bellis perennis", "Rosa canina", "Viola × alba"]
 NUM_TRAIN, NUM_VALIDATION = 23, 6
@@ -37,3 +40,16 @@ def make_rows() -> list[Row]:
         )
         for number in range(NUM_TRAIN + NUM_VALIDATION)
     ]
+
+
+def write_splits(rows: Iterable[Row], folder: Path) -> Path:
+    """The rows and their photos on disk, as the step `split` leaves them."""
+    folder.mkdir(exist_ok=True)
+    placed = []
+    for row in rows:
+        path = folder / row.path
+        content = photo(int(row.id))
+        path.write_bytes(content)
+        placed.append(replace(row, path=str(path), extra={"num_bytes": len(content)}))
+    write_rows(placed, folder / "splits.jsonl")
+    return folder / "splits.jsonl"

@@ -1,12 +1,9 @@
 """Records: sharded TFRecord in TFDS format, that `tfds.builder_from_directory` reads without tfpipe."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
-from io import StringIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,53 +11,65 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tfpipe.core.errors import DataError, MismatchError
-from tfpipe.core.files import atomic_path, sha256_json
-from tfpipe.data.rows import Row
-from tfpipe.data.splitting import SPLITS
+from tfpipe.core.files import atomic_path, sha256_file, sha256_json
+from tfpipe.data.packing import Plan, plan_shards
+from tfpipe.data.shards import write_shard
+from tfpipe.data.workers import Runner, run_all
 
 Array = np.ndarray
-ReadImage = Callable[[Row], bytes]
 
 
-def write_records(
-    rows: Sequence[Row], directory: Path, *, read_image: ReadImage, classes: list[str], num_shards: int | None
-) -> None:
+def write_records(rows_path: Path, directory: Path, *, num_shards: int | None, title: str, runner: Runner) -> Plan:
     """Write rows as records below `directory` (`…/<dataset>/<version>`), a TFRecord set per split.
 
+    Shards that an interrupted run of the same rows has finished are kept.
+
     Args:
-        rows: with `split`; held in memory, their images are not.
+        rows_path: rows as the step `split` writes them.
         directory: appears, or changes, whole or not at all.
-        read_image: gives a row's JPEG bytes.
-        classes: in the order of their ids.
         num_shards: of each split; None lets TFDS decide by size.
+        title: beside the bar.
+        runner: where the shards are written.
+
+    Raises:
+        DataError: when there is nothing to train on, or an image is gone or changed.
     """
-    by_split = {name: [row for row in rows if row.split == name] for name in SPLITS}
-    if not by_split["train"]:
+    key = sha256_json([sha256_file(rows_path), num_shards])[:12]
+    unfinished = directory.with_name(f".{directory.name}.{key}")
+    plan = plan_shards(rows_path, unfinished, name=directory.parent.name, num_shards=num_shards)
+    if "train" not in plan.shards:
         raise DataError("no row is in train: nothing can be learned. Check `split` and the rows' own `split` fields.")
+    _tidy(directory, unfinished)
+    run_all(write_shard, [shard for shards in plan.shards.values() for shard in shards], title=title, runner=runner)
+    with atomic_path(directory) as sibling:
+        _write_metadata(unfinished, plan, version=directory.name)
+        unfinished.rename(sibling)
+    return plan
 
-    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-        """The TFDS builder of this one data set."""
 
-        name = directory.parent.name
-        VERSION = tfds.core.Version(directory.name)
-        pkg_dir_path = directory.parent
+def _tidy(directory: Path, unfinished: Path) -> None:
+    """Remove what interrupted runs have left, but for whole shards of these rows."""
+    for folder in directory.parent.glob(f".{directory.name}.*"):
+        if folder != unfinished:
+            shutil.rmtree(folder)
+    for file in unfinished.glob(".*"):
+        file.unlink()
 
-        def _info(self) -> Any:
-            return tfds.core.DatasetInfo(builder=self, features=_features(classes))
 
-        def _split_generators(self, dl_manager: object) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-            return {name: self._generate_examples(rows) for name, rows in by_split.items() if rows}
-
-        def _generate_examples(self, rows: list[Row]) -> Iterator[tuple[str, dict[str, Any]]]:
-            for row in rows:
-                yield row.id, _record(row, read_image(row))
-
-    config = tfds.download.DownloadConfig(num_shards=num_shards, try_download_gcs=False)
-    tfds.disable_progress_bar()
-    with atomic_path(directory) as sibling, TemporaryDirectory(dir=directory.parent, prefix=".pack") as folder:
-        with redirect_stdout(StringIO()):
-            Builder(data_dir=folder).download_and_prepare(download_config=config)
-        (Path(folder) / Builder.name / directory.name).rename(sibling)
+def _write_metadata(directory: Path, plan: Plan, version: str) -> None:
+    splits = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[len(shard.labels) for shard in shards],
+            num_bytes=sum(shard.num_bytes for shard in shards),
+            filename_template=tfds.core.ShardedFileTemplate(directory),
+        )
+        for split, shards in plan.shards.items()
+    ]
+    features = _features(plan.classes)
+    tfds.folder_dataset.write_metadata(
+        data_dir=directory, features=features, split_infos=splits, version=version, check_data=False
+    )
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,8 @@ class Records:
         """
         if self.split not in self._builder.info.splits:
             raise DataError(
-                f"{self.directory}: no rows in split {self.split}. Check `split` in the data set's settings."
+                f"{self.directory}: no rows in split {self.split}. "
+                "Check `split` in the data set's settings, and the rows' own `split` fields."
             )
         ds = self._builder.as_dataset(
             split=self.split,
@@ -165,7 +175,3 @@ def _features(classes: list[str]) -> Any:
             "group": tfds.features.Text(),
         }
     )
-
-
-def _record(row: Row, jpeg: bytes) -> dict[str, Any]:
-    return {"id": row.id, "image": jpeg, "label": row.label, "region": row.region, "group": row.group}
