@@ -8,7 +8,16 @@ from tempfile import TemporaryDirectory
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks import cli_start, distillation_epoch, input_pipeline
+from benchmarks import (
+    cli_start,
+    distillation_epoch,
+    fetch_loopback,
+    input_pipeline,
+    mongo_snapshot,
+    near_duplicates,
+    pack_records,
+    split_rows,
+)
 from benchmarks.table import Table
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -19,8 +28,15 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         tables: list[Table] = [
             cli_start.measure(),
+            *mongo_snapshot.measure(Path(folder)),
             input_pipeline.measure(Path(folder)),
             distillation_epoch.measure(Path(folder)),
+            fetch_loopback.measure(Path(folder)),
+            fetch_loopback.measure_pace(Path(folder)),
+            near_duplicates.measure_inspection(Path(folder) / "audit"),
+            near_duplicates.measure(),
+            split_rows.measure(Path(folder) / "split"),
+            pack_records.measure(Path(folder) / "pack"),
         ]
     heading = (
         f"# Benchmarks\n\n`make bench`, {date.today().isoformat()}, {platform.system()} {platform.machine()}, "

@@ -1,5 +1,6 @@
 """Pipelines: the order is a function of (seed, epoch), and images keep their own labels."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from meadow import NUM_TRAIN, NUM_VALIDATION, number_of
+from scipy.stats import chisquare
 
 from tfpipe.core.inputs import ImageInput
 from tfpipe.data import views
-from tfpipe.data.pipeline import Epochs, distillation_batches, evaluation_batches, training_batches, view_batches
+from tfpipe.data.pipeline import (
+    COPIES_APART,
+    Epochs,
+    distillation_batches,
+    evaluation_batches,
+    training_batches,
+    view_batches,
+)
 from tfpipe.data.records import Records
 
 RAW = ImageInput(8, mean=(0.0, 0.0, 0.0), scale=(1.0, 1.0, 1.0))
@@ -128,6 +137,73 @@ def test_steps_are_whole_batches_and_at_least_one(num_examples: int, batch_size:
     assert epochs(1, batch_size=batch_size).steps_per_epoch(num_examples) == steps
 
 
+# Sampling
+
+RARE_OFTEN = np.array([0.3, 0.7, 15 / 7])
+"""Of 8, 8 and 7 examples: 2.4, 5.6 and 15 of the 23 in an epoch."""
+
+
+def sampled(number: int, weights: Any = RARE_OFTEN, **options: Any) -> Epochs:
+    return replace(epochs(number, **options), sampling_weights=weights)
+
+
+def test_classes_come_as_often_as_their_weights_say(train: Records) -> None:
+    shown = np.concatenate([number_of(images) for images, _ in plain(train, sampled(100, batch_size=NUM_TRAIN))])
+    assert len(shown) == 100 * NUM_TRAIN
+    of_class = np.bincount(shown % 3)
+    assert chisquare(of_class, np.array([2.4, 5.6, 15]) * 100).pvalue > 0.01
+    for number, count in enumerate(np.bincount(shown)):
+        weight = RARE_OFTEN[number % 3]
+        spread = np.sqrt(100 * (weight % 1) * (1 - weight % 1))
+        assert abs(count - 100 * weight) < 4 * spread + 5, number
+
+
+def test_weights_of_one_are_no_sampling_at_all(train: Records) -> None:
+    assert numbers(plain(train, sampled(2, np.ones(3)))) == numbers(plain(train, epochs(2)))
+
+
+@pytest.mark.parametrize("weight", [0.2, 3.0])
+def test_an_epoch_keeps_its_size_however_many_are_drawn(train: Records, weight: float) -> None:
+    batches = plain(train, sampled(3, np.full(3, weight)))
+    assert [images.shape for images, _ in batches] == [(BATCH, 8, 8, 3)] * STEPS * 3
+
+
+def test_sampling_draws_anew_in_each_epoch_and_the_same_for_the_same_seed(train: Records) -> None:
+    drawn = [sorted(shown) for shown in numbers(plain(train, sampled(2, seed=4)))]
+    assert drawn[0] != drawn[1]
+    assert [sorted(shown) for shown in numbers(plain(train, sampled(2, seed=4)))] == drawn
+    assert [sorted(shown) for shown in numbers(plain(train, sampled(2, seed=5)))] != drawn
+
+
+def test_a_resumed_run_with_sampling_sees_exactly_the_batches_that_were_left(train: Records) -> None:
+    def batches(first_epoch: int) -> list[Any]:
+        schedule = sampled(3, first_epoch=first_epoch)
+        return list(training_batches(train, RAW, schedule, augmentation="moderate").as_numpy_iterator())
+
+    fresh, resumed = batches(0), batches(2)
+    assert len(resumed) == STEPS
+    for one, other in zip(resumed, fresh[2 * STEPS :], strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_an_example_that_comes_twice_in_an_epoch_is_another_view_each_time(train: Records) -> None:
+    schedule = sampled(2, np.array([0, 0, 3.0]), seed=9, batch_size=21)
+    order = np.concatenate([number_of(images) for images, _ in plain(train, schedule)])
+    batches = list(training_batches(train, RAW, schedule, augmentation="moderate").as_numpy_iterator())
+    shown = np.concatenate([images for images, _ in batches])
+    make_view = views.build_view("moderate", RAW, 9)
+    images = {int(e["id"]): e["image"] for e in train.examples().as_numpy_iterator()}
+    for epoch in (0, 1):
+        found = shown[21 * epoch : 21 * (epoch + 1)][order[21 * epoch : 21 * (epoch + 1)] == 2]
+        expected = [
+            make_view(tf.constant(images[2]), tf.constant("02"), tf.constant(epoch + COPIES_APART * copy, tf.int64))
+            for copy in range(3)
+        ]
+        key = lambda view: float(np.mean(view))  # noqa: E731
+        np.testing.assert_allclose(sorted(found, key=key), sorted(map(np.asarray, expected), key=key), atol=1e-3)
+
+
 # Distillation
 
 
@@ -186,6 +262,23 @@ def test_a_resumed_distillation_sees_exactly_the_batches_that_were_left(train: R
         np.testing.assert_array_equal(one[1]["of_view"], other[1]["of_view"])
 
 
+def test_sampled_images_keep_their_own_soft_labels_and_views(train: Records) -> None:
+    canonical = [int(e["id"]) for e in train.examples().as_numpy_iterator()]
+    batches = distilled(train, sampled(3), 2)
+    assert len(batches) == 3 * STEPS
+    shown = np.concatenate([number_of(images) for images, _ in batches])
+    assert np.bincount(shown % 3).argmax() == 2
+    assert len(shown) > len(set(shown))
+    for images, labels in batches:
+        assert [canonical[place] for place in labels["place"]] == number_of(images).tolist()
+        np.testing.assert_array_equal(labels["targets"], np.eye(3)[number_of(images) % 3])
+    ds = view_batches(train, RAW, augmentation="moderate", view=1, view_seed=3, batch_size=NUM_TRAIN)
+    labelled = next(ds.as_numpy_iterator())
+    for images, labels in distilled(train, sampled(2, first_epoch=1), 2, "moderate"):
+        assert set(labels["of_view"]) == {1}
+        np.testing.assert_array_equal(images, labelled[labels["place"]])
+
+
 def test_an_epoch_of_distillation_shows_every_example_at_most_once_in_another_order(train: Records) -> None:
     first, second = numbers(distilled(train, epochs(2), 1))
     assert len(set(first)) == len(set(second)) == STEPS * BATCH
@@ -193,6 +286,15 @@ def test_an_epoch_of_distillation_shows_every_example_at_most_once_in_another_or
 
 
 # Evaluation
+
+
+def test_evaluation_can_begin_further_on(records_dir: Path) -> None:
+    records = Records(records_dir, "validation")
+    whole, rest = (
+        np.concatenate([images for images, _ in evaluation_batches(records, RAW, batch_size=4, first=first)])
+        for first in (0, 2)
+    )
+    np.testing.assert_array_equal(rest, whole[2:])
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])

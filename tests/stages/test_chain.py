@@ -29,7 +29,8 @@ SYNONYMS = Path(__file__).parents[2] / "configs" / "herbarium_synonyms.csv"
 DATASET: dict[str, Any] = {
     "dataset": "herbarium",
     "snapshot": {"num_images": 260, "image_side": 40, "label_map": str(SYNONYMS)},
-    "split": {"min_side": 32, "train": 0.6, "validation": 0.2, "test": 0.2},
+    "audit": {"min_side": 32},
+    "split": {"train": 0.6, "validation": 0.2, "test": 0.2},
 }
 TEACHER: dict[str, Any] = {
     "data": {"config": "dataset.yaml", "image_size": 32},

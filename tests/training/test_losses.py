@@ -1,7 +1,9 @@
 """The losses against SciPy, scikit-learn and formulas written out in NumPy."""
 
 from collections.abc import Callable
+from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp, rel_entr, softmax
 from sklearn.metrics import log_loss
 
-from tfpipe.training.losses import cross_entropy, sparse_kl_divergence
+from tfpipe.training.losses import LongTailCrossEntropy, cross_entropy, sparse_kl_divergence
 
 Array = NDArray[np.float64]
 BATCH = 5
@@ -187,3 +189,66 @@ def test_cross_entropy_of_mixed_targets_is_the_mix_of_cross_entropies() -> None:
     logits, targets = draw_logits(rng, 12), rng.dirichlet(np.ones(12), BATCH)
     found = cross_entropy(tf.constant(targets, tf.float32), tf.constant(logits, tf.float32)).numpy()
     np.testing.assert_allclose(found, -(targets * log_softmax(logits, -1)).sum(axis=-1), rtol=1e-5)
+
+
+def long_tail_loss(targets: Array, logits: Array, **settings: Any) -> float:
+    loss = LongTailCrossEntropy(**settings)
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    value = float(loss(tf.constant(targets, tf.float32), tf.constant(logits, tf.float32)))
+    assert float(again(tf.constant(targets, tf.float32), tf.constant(logits, tf.float32))) == value
+    return value
+
+
+@pytest.fixture
+def one_hot_and_logits() -> tuple[Array, Array, NDArray[np.int64]]:
+    rng = np.random.default_rng(11)
+    labels = rng.integers(0, 6, BATCH)
+    return np.eye(6)[labels], draw_logits(rng, 6), labels
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_without_corrections_the_long_tail_loss_is_keras_own(one_hot_and_logits: Any, smoothing: float) -> None:
+    targets, logits, _ = one_hot_and_logits
+    keras_loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    expected = float(keras_loss(tf.constant(targets, tf.float32), tf.constant(logits, tf.float32)))
+    assert long_tail_loss(targets, logits, label_smoothing=smoothing) == pytest.approx(expected, rel=1e-5)
+
+
+def test_class_weights_multiply_each_examples_loss_by_its_classs_weight(one_hot_and_logits: Any) -> None:
+    targets, logits, labels = one_hot_and_logits
+    weights = [0.5, 1.0, 2.0, 4.0, 0.1, 3.0]
+    losses = [-weights[label] * log_softmax(row)[label] for label, row in zip(labels, logits, strict=True)]
+    assert long_tail_loss(targets, logits, class_weights=weights) == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_a_mixed_example_has_the_mix_of_its_classes_weights() -> None:
+    targets = np.array([[0.25, 0.75]])
+    found = long_tail_loss(targets, np.zeros((1, 2)), class_weights=[4.0, 8.0])
+    assert found == pytest.approx((0.25 * 4 + 0.75 * 8) * np.log(2), rel=1e-5)
+
+
+def test_smoothing_leaves_an_example_the_weight_of_its_own_class() -> None:
+    found = long_tail_loss(np.array([[1.0, 0.0]]), np.zeros((1, 2)), class_weights=[4.0, 100.0], label_smoothing=0.2)
+    assert found == pytest.approx(4 * np.log(2), rel=1e-5)
+
+
+def test_logit_adjustment_is_the_papers_pairwise_form(one_hot_and_logits: Any) -> None:
+    """log(1 + Σ_y' (π_y' / π_y)^τ exp(f_y' - f_y)), Menon 2020, §5."""
+    targets, logits, labels = one_hot_and_logits
+    prior, strength = np.array([0.5, 0.2, 0.15, 0.1, 0.04, 0.01]), 1.5
+    losses = [
+        np.log(sum((prior[other] / prior[y]) ** strength * np.exp(f[other] - f[y]) for other in range(6)))
+        for y, f in zip(labels, logits, strict=True)
+    ]
+    found = long_tail_loss(targets, logits, logit_offsets=(strength * np.log(prior)).tolist())
+    assert found == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_with_logit_adjustment_logits_without_a_signal_favour_no_class() -> None:
+    """Offsets equal to the log prior make equal logits the best answer where only the prior is known."""
+    prior = np.array([0.9, 0.08, 0.02])
+    loss = LongTailCrossEntropy(logit_offsets=np.log(prior).tolist())
+    logits = tf.Variable(np.zeros((1, 3), np.float32))
+    with tf.GradientTape() as tape:
+        value = loss(tf.constant(prior[None], tf.float32), logits)
+    np.testing.assert_allclose(tape.gradient(value, logits), np.zeros((1, 3)), atol=1e-7)

@@ -4,16 +4,20 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from tfpipe.core.inputs import ImageInput
 from tfpipe.core.settings import Augmentation
 from tfpipe.data.mixing import mix
 from tfpipe.data.records import Records
-from tfpipe.data.views import build_view
+from tfpipe.data.views import build_view, view_seed
 
 SHUFFLE_BYTES = 2**30
 """Of undecoded examples held. Records are shuffled as they are written; this shuffles each epoch anew."""
+
+COPIES_APART = 10**6
+"""View numbers between the copies of an example in one epoch: more than a run has epochs."""
 
 Example = dict[str, tf.Tensor]
 LabelsOfView = Callable[[tf.Tensor], tf.data.Dataset]
@@ -29,6 +33,11 @@ class Epochs:
     seed: int
     first_epoch: int = 0
     """Where a resumed run goes on."""
+    sampling_weights: np.ndarray | None = None
+    """(num_classes,): how often an example of a class comes in an epoch, on average; None: once.
+
+    Over the examples they are 1 on average, so that an epoch keeps its size.
+    """
 
     def steps_per_epoch(self, num_examples: int) -> int:
         """Whole batches; the rest of an epoch is left out, another rest each time."""
@@ -50,7 +59,7 @@ def training_batches(
     num_classes = len(records.classes)
 
     def decode(example: Example) -> tuple[tf.Tensor, tf.Tensor]:
-        image = make_view(example["image"], example["id"], example["epoch"])
+        image = make_view(example["image"], example["id"], example["view"])
         return image, tf.one_hot(example["label"], num_classes)
 
     def mixed(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -74,19 +83,23 @@ def distillation_batches(
     views: int,
     view_seed: int,
 ) -> tf.data.Dataset:
-    """Batches of (images, targets | soft labels): epoch e shows view e mod `views`, as its teachers saw it."""
+    """Batches of (images, targets | soft labels): epoch e shows view e mod `views`, as its teachers saw it.
+
+    An example that sampling lets come twice in an epoch is the same view both times: its labels are of that one.
+    """
 
     def labelled(epoch: tf.Tensor) -> tf.data.Dataset:
         pairs = tf.data.Dataset.zip(records.examples(), labels_of_view(epoch % views))
-        return pairs.map(lambda example, labels: example | labels | {"view": epoch % views})
+        return pairs.map(lambda example, labels: example | labels)
 
     examples = _in_epochs(labelled, records, epochs)
     make_view = build_view(augmentation, image_input, view_seed)
     num_classes = len(records.classes)
-    ours = {"id", "image", "label", "region", "group", "view", "epoch"}
+    ours = {"id", "image", "label", "region", "group", "view"}
 
     def decode(example: Example) -> tuple[tf.Tensor, Example]:
-        image = make_view(example["image"], example["id"], example["view"])
+        view = example["view"] % COPIES_APART % views
+        image = make_view(example["image"], example["id"], view)
         soft = {name: value for name, value in example.items() if name not in ours}
         return image, soft | {"targets": tf.one_hot(example["label"], num_classes)}
 
@@ -113,8 +126,13 @@ def view_batches(
     return _ready(records.examples().map(decode, tf.data.AUTOTUNE).batch(batch_size))
 
 
-def evaluation_batches(records: Records, image_input: ImageInput, *, batch_size: int) -> tf.data.Dataset:
-    """Batches of (images, targets (batch, num_classes)): every example once, unaugmented, in canonical order."""
+def evaluation_batches(
+    records: Records, image_input: ImageInput, *, batch_size: int, first: int = 0
+) -> tf.data.Dataset:
+    """Batches of (images, targets (batch, num_classes)): every example once, unaugmented, in canonical order.
+
+    What stands before `first` is passed over, undecoded.
+    """
     make_view = build_view("none", image_input, 0)
     num_classes = len(records.classes)
 
@@ -122,24 +140,47 @@ def evaluation_batches(records: Records, image_input: ImageInput, *, batch_size:
         image = make_view(example["image"], example["id"], tf.constant(0, tf.int64))
         return image, tf.one_hot(example["label"], num_classes)
 
-    return _ready(records.examples().map(decode, tf.data.AUTOTUNE).batch(batch_size))
+    return _ready(records.examples().skip(first).map(decode, tf.data.AUTOTUNE).batch(batch_size))
 
 
 def _in_epochs(
     examples_of: Callable[[tf.Tensor], tf.data.Dataset], records: Records, epochs: Epochs
 ) -> tf.data.Dataset:
-    """Examples in a fresh seeded order each epoch, with their `epoch`; whole batches only."""
-    whole = epochs.steps_per_epoch(records.num_examples) * epochs.batch_size
+    """Examples in a fresh seeded order each epoch, with the number of their `view`; whole batches only."""
+    whole = epochs.steps_per_epoch(records.num_examples) * min(epochs.batch_size, records.num_examples)
     buffer = min(records.num_examples, SHUFFLE_BYTES // records.bytes_per_example)
 
     def one(epoch: tf.Tensor) -> tf.data.Dataset:
         seed = epochs.seed * 1_000_003 + epoch
-        ds = examples_of(epoch).shuffle(buffer, seed=seed, reshuffle_each_iteration=False).take(whole)
-        return ds.map(lambda example: example | {"epoch": epoch})
+        ds = _sampled(examples_of(epoch), epoch, epochs)
+        ds = ds.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+        if epochs.sampling_weights is not None:
+            # What was drawn may be a little less than an epoch; then its first ones come once more.
+            ds = ds.repeat()
+        return ds.take(whole)
 
     # AutoGraph would only stumble over TFDS, which `one` calls into.
     one_as_it_stands = tf.autograph.experimental.do_not_convert(one)
     return tf.data.Dataset.range(epochs.first_epoch, epochs.epochs).flat_map(one_as_it_stands)
+
+
+def _sampled(ds: tf.data.Dataset, epoch: tf.Tensor, epochs: Epochs) -> tf.data.Dataset:
+    """Each example as often as its class's weight says, every copy another `view`.
+
+    Of a weight of 2.3 that is two copies, and with probability 0.3, drawn from (id, epoch, seed), a third.
+    """
+    if epochs.sampling_weights is None:
+        return ds.map(lambda example: example | {"view": epoch})
+    weights = tf.constant(epochs.sampling_weights, tf.float32)
+
+    def copies(example: Example) -> tf.data.Dataset:
+        # Views are numbered from 0, so that the seeds of negative numbers are free for this.
+        draw = tf.random.stateless_uniform((), view_seed(example["id"], -1 - epoch, epochs.seed))
+        count = tf.cast(tf.floor(tf.gather(weights, example["label"]) + draw), tf.int64)
+        same = tf.data.Dataset.from_tensors(example).repeat(count)
+        return tf.data.Dataset.zip(same, tf.data.Dataset.range(count))
+
+    return ds.flat_map(copies).map(lambda example, copy: example | {"view": epoch + COPIES_APART * copy})
 
 
 def _ready(ds: tf.data.Dataset) -> tf.data.Dataset:

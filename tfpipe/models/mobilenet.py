@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfpipe.core.errors import ConfigError
-from tfpipe.core.settings import ModelSettings
+from tfpipe.core.settings import BaselineSettings, ModelSettings
 
 PATTERN = r"mobilenet_?v2"
 MEAN = (127.5, 127.5, 127.5)
@@ -51,15 +51,27 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 def build(settings: ModelSettings, *, num_classes: int, image_size: int, dropout: float, seed: int) -> keras.Model:
     """Backbone of width `alpha`, average pooling, dropout, logits."""
-    published = keras.applications.MobileNetV2(
-        input_shape=(image_size, image_size, 3), alpha=settings.alpha, include_top=False, weights=None
-    )
-    _load_weights(published, settings, image_size)
-    backbone = _fused(published)
-    hidden = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
-    hidden = keras.layers.Dropout(dropout, seed=seed, name="dropout")(hidden)
+    weights = "imagenet" if settings.pretrained else settings.weights
+    features = _features(settings.alpha, weights, image_size, section="model")
+    hidden = keras.layers.Dropout(dropout, seed=seed, name="dropout")(features.output)
     logits = keras.layers.Dense(num_classes, name="logits")(hidden)
-    return keras.Model(backbone.input, logits, name="mobilenetv2")
+    return keras.Model(features.input, logits, name="mobilenetv2")
+
+
+def build_features(settings: BaselineSettings) -> keras.Model:
+    """Backbone and average pooling alone, frozen: images (batch, size, size, 3) → features (batch, channels)."""
+    network = _features(settings.alpha, settings.weights, settings.image_size, section="baseline")
+    network.trainable = False
+    return network
+
+
+def _features(alpha: float, weights: str, image_size: int, *, section: str) -> keras.Model:
+    published = keras.applications.MobileNetV2(
+        input_shape=(image_size, image_size, 3), alpha=alpha, include_top=False, weights=None
+    )
+    _load_weights(published, alpha, weights, image_size, section)
+    backbone = _fused(published)
+    return keras.Model(backbone.input, keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output))
 
 
 def _fused(model: keras.Model) -> keras.Model:
@@ -73,15 +85,15 @@ def _fused(model: keras.Model) -> keras.Model:
     return fused
 
 
-def _load_weights(backbone: keras.Model, settings: ModelSettings, image_size: int) -> None:
-    if settings.weights == "none" and not settings.pretrained:
+def _load_weights(backbone: keras.Model, alpha: float, weights: str, image_size: int, section: str) -> None:
+    if weights == "none":
         return
-    if settings.pretrained or settings.weights == "imagenet":
-        backbone.set_weights(_imagenet_weights(settings.alpha, image_size))
+    if weights == "imagenet":
+        backbone.set_weights(_imagenet_weights(alpha, image_size, section))
         return
-    path = Path(settings.weights)
+    path = Path(weights)
     if not path.is_file():
-        raise ConfigError(f"model.weights: {path} is no file; expected `none`, `imagenet` or a weights file.")
+        raise ConfigError(f"{section}.weights: {path} is no file; expected `none`, `imagenet` or a weights file.")
     try:
         # Keras warns of every layer that does not fit, before it raises.
         with warnings.catch_warnings(action="ignore"):
@@ -89,12 +101,12 @@ def _load_weights(backbone: keras.Model, settings: ModelSettings, image_size: in
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"model.weights: {path} does not fit mobilenetv2 with alpha {settings.alpha} ({reason}). "
-            "To go on from a whole model of tfpipe, use `model.start_from`."
+            f"{section}.weights: {path} does not fit mobilenetv2 with alpha {alpha} ({reason}). "
+            "It takes a backbone's weights; to go on from a whole model of tfpipe, there is `model.start_from`."
         ) from None
 
 
-def _imagenet_weights(alpha: float, image_size: int) -> list[Any]:
+def _imagenet_weights(alpha: float, image_size: int, section: str) -> list[Any]:
     try:
         published = keras.applications.MobileNetV2(
             input_shape=(image_size, image_size, 3), alpha=alpha, include_top=False, weights="imagenet"
@@ -102,7 +114,7 @@ def _imagenet_weights(alpha: float, image_size: int) -> list[Any]:
     except Exception as error:  # noqa: BLE001 - keras raises a bare Exception when a download fails
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"model.weights: the ImageNet weights of mobilenetv2 with alpha {alpha} cannot be had ({reason}). "
+            f"{section}.weights: the ImageNet weights of mobilenetv2 with alpha {alpha} cannot be had ({reason}). "
             "Give a weights file, or `none`."
         ) from None
     return list(published.get_weights())

@@ -28,6 +28,13 @@ def _fitted(config: Config) -> Need:
     return (config, "distill" if config.role == "student" else "teach")
 
 
+def reference(config: Config) -> list[Need]:
+    """The baseline that reports show their gain over: of texts, or where the settings give it pretrained weights."""
+    dataset = _dataset(config)
+    random_features = dataset.task == "image" and dataset.baseline.weights == "none"
+    return [] if random_features else [(dataset, "baseline")]
+
+
 def _teach_needs(config: Config) -> list[Need]:
     _expect_role(config, "teacher", "teach")
     start = [(config.start_config, "teach")] if config.start_config else []
@@ -46,7 +53,7 @@ def _verify_needs(config: Config) -> list[Need]:
 def _run_needs(config: Config) -> list[Need]:
     """Everything to a verified page; a teacher's settings end with its evaluation."""
     if config.role == "dataset":
-        return [(config, "pack")]
+        return [(config, "baseline")]
     if config.role == "teacher":
         return [(config, "evaluate")]
     teachers: list[Need] = [(t, "evaluate") for t in config.teacher_configs if t]
@@ -66,11 +73,22 @@ def _source_fingerprint(config: Config) -> str:
 
     label_map = config.snapshot.label_map
     mapped = sha256_file(label_map) if label_map and label_map.is_file() else ""
-    return SOURCES[config.snapshot.source].fingerprint(config.snapshot) + mapped
+    return SOURCES[config.snapshot.kind].fingerprint(config.snapshot) + mapped
+
+
+def _audit_fingerprint(config: Config) -> str:
+    """The rows may be the same while an image changed in its place."""
+    synonyms = config.audit.synonyms
+    return _source_fingerprint(config) + (sha256_file(synonyms) if synonyms and synonyms.is_file() else "")
 
 
 def _weights_fingerprint(config: Config) -> str:
     weights = Path(config.network.weights)
+    return sha256_file(weights) if weights.is_file() else ""
+
+
+def _baseline_fingerprint(config: Config) -> str:
+    weights = Path(config.baseline.weights)
     return sha256_file(weights) if weights.is_file() else ""
 
 
@@ -93,16 +111,41 @@ STEPS = {
             needs=lambda config: [],
             outputs=lambda config, workspace: [workspace.raw_path(config)],
             fingerprint=_source_fingerprint,
+            version=2,
+        ),
+        Step(
+            name="fetch",
+            summary="Check and download the images that the rows' URLs name.",
+            of_dataset=True,
+            sections=("fetch", "audit.min_side"),
+            needs=lambda config: [(config, "snapshot")],
+            outputs=lambda config, workspace: [workspace.fetched_path(config)],
+            headline=("num_rows", "num_urls", "failure_rate"),
+        ),
+        Step(
+            name="audit",
+            summary="Count, look for faults, duplicates and leaks, and report.",
+            of_dataset=True,
+            sections=("task", "audit"),
+            needs=lambda config: [(config, "snapshot"), (config, "fetch")],
+            outputs=lambda config, workspace: [
+                workspace.facts_path(config),
+                workspace.near_duplicates_path(config),
+                *_in_step_dir("audit", "report.json", "report.html", "label_map.csv", "label_map_unsure.csv")(
+                    config, workspace
+                ),
+            ],
+            fingerprint=_audit_fingerprint,
+            headline=("num_rows", "num_usable", "num_exact_duplicates", "num_near_duplicates", "num_warnings"),
         ),
         Step(
             name="split",
             summary="Leave out what cannot be used, and split the rest without leaks.",
             of_dataset=True,
             sections=("seed", "split"),
-            needs=lambda config: [(config, "snapshot")],
+            needs=lambda config: [(config, "snapshot"), (config, "audit")],
             outputs=lambda config, workspace: [workspace.splits_path(config), workspace.excluded_path(config)],
-            # The rows may be the same while an image changed in its place.
-            fingerprint=_source_fingerprint,
+            version=2,
         ),
         Step(
             name="pack",
@@ -111,6 +154,16 @@ STEPS = {
             sections=("pack",),
             needs=lambda config: [(config, "split")],
             outputs=lambda config, workspace: [workspace.records_dir(config)],
+            version=2,
+        ),
+        Step(
+            name="baseline",
+            summary="Score features that were never fitted to this task.",
+            of_dataset=True,
+            sections=("seed", "deterministic", "task", "baseline", "evaluate.many_above", "evaluate.few_below"),
+            needs=lambda config: [(config, "split" if config.task == "text" else "pack")],
+            outputs=_in_step_dir("baseline", "predictions.npz"),
+            fingerprint=_baseline_fingerprint,
         ),
         Step(
             name="teach",
@@ -144,10 +197,11 @@ STEPS = {
         ),
         Step(
             name="evaluate",
-            summary="Measure top-1, top-5 and loss, whole and per region.",
+            summary="Measure top-1, top-5 and loss, whole, per region and by class frequency.",
             sections=("evaluate",),
-            needs=lambda config: [(_dataset(config), "pack"), _fitted(config)],
+            needs=lambda config: [(_dataset(config), "pack"), _fitted(config), *reference(config)],
             outputs=_in_step_dir("evaluate", "predictions.npz"),
+            version=2,
         ),
         Step(
             name="export",

@@ -10,7 +10,14 @@ from tfpipe.data.records import Records, classes_sha256, ids_sha256
 from tfpipe.labels.store import check_header, labels_of_view, read_header
 from tfpipe.models import image_input
 from tfpipe.models.saving import Card, load_model, save_model, weights_sha256
-from tfpipe.stages.teach import fit_on_labels, plan_phase, start_network, training_records, validation_batches
+from tfpipe.stages.teach import (
+    fit_on_labels,
+    plan_phase,
+    rare_class_corrections,
+    start_network,
+    training_records,
+    validation_batches,
+)
 from tfpipe.training.distiller import Distiller
 from tfpipe.training.fitting import FitPlan, fit, forget, keep_best
 from tfpipe.training.optimizers import build_optimizer
@@ -45,6 +52,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
 def _distill(config: Config, workspace: Workspace, records: Records, card: Card, plan: FitPlan) -> Metrics:
     make_reproducible(config.seed, deterministic=config.deterministic)
     settings = config.distillation
+    sampling_weights = rare_class_corrections(config, workspace, records).sampling_weights
     student = start_network(config, workspace, card)
     distiller = Distiller(student, temperature=settings.temperature, loss_weights=settings.loss_weights)
     distiller(tf.zeros((1, *student.input_shape[1:])))
@@ -61,7 +69,11 @@ def _distill(config: Config, workspace: Workspace, records: Records, card: Card,
         distiller,
         student,
         lambda first_epoch: _batches(
-            config, workspace, records, card, Epochs(config.training.batch_size, plan.epochs, config.seed, first_epoch)
+            config,
+            workspace,
+            records,
+            card,
+            Epochs(config.training.batch_size, plan.epochs, config.seed, first_epoch, sampling_weights),
         ),
         validation_batches(config, workspace, card.image_input),
         plan,

@@ -1,21 +1,33 @@
-"""`evaluate`: how right a model is, whole, per region and per class, in the plan's words."""
+"""`evaluate`: how right a model is, whole, per region, per class and by class frequency, in the plan's words."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfpipe.core.config import Config
-from tfpipe.core.files import atomic_open
+from tfpipe.core.files import atomic_open, read_json
+from tfpipe.core.inputs import ImageInput
 from tfpipe.core.progress import track
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
+from tfpipe.data.arrays import RowFile
+from tfpipe.data.long_tail import count_classes
 from tfpipe.data.pipeline import evaluation_batches
 from tfpipe.data.records import Records, check_classes
+from tfpipe.data.rows import iter_rows
 from tfpipe.models.saving import load_model
+from tfpipe.stages import reference
 from tfpipe.training.reproducible import make_reproducible
+from tfpipe.training.scores import score
 
 BATCH = 64
 Array = np.ndarray
+Predict = Callable[[tf.Tensor], tf.Tensor]
+"""(batch, size, size, 3) → (batch, columns)."""
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:
@@ -24,49 +36,54 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     network, card = load_model(workspace.best_path(config))
     records = Records(workspace.records_dir(config), config.evaluate.split)
     check_classes(records.classes, card.classes, f"the model of {config.name}")
-    batches = evaluation_batches(records, card.image_input, batch_size=BATCH)
-    logits, labels = predict(network, batches, f"evaluate {config.name}", records.num_examples)
-    ids, regions, _ = records.facts()
-    with atomic_open(workspace.step_dir(config, "evaluate") / "predictions.npz", "wb") as file:
+    folder = workspace.step_dir(config, "evaluate")
+    answers = RowFile(folder / "logits.f32", len(card.classes))
+    predict(compiled(network), records, card.image_input, answers, f"evaluate {config.name}")
+    logits = answers.read()
+    ids, regions, labels = records.facts()
+    save_predictions(folder, ids, logits, labels)
+    scores = score(
+        logits,
+        labels,
+        regions=regions,
+        classes=card.classes,
+        train_counts=count_training(config, workspace, card.classes),
+        settings=config.evaluate,
+    )
+    answers.path.unlink()
+    return {"split": config.evaluate.split} | _gain(scores["top1_accuracy"], config, workspace) | scores
+
+
+def compiled(network: keras.Model) -> Predict:
+    """The network as a function, traced once for batches of any size."""
+    return tf.function(partial(network, training=False), reduce_retracing=True)
+
+
+def predict(network: Predict, records: Records, image_input: ImageInput, answers: RowFile, title: str) -> None:
+    """Write what a network says of every example; go on where a file ends."""
+    if len(answers) == records.num_examples:
+        return
+    # Only whole batches are kept: in a batch of another size, an answer may differ in its last bit.
+    first = len(answers) // BATCH * BATCH
+    batches = evaluation_batches(records, image_input, batch_size=BATCH, first=first)
+    left = -(-(records.num_examples - first) // BATCH)
+    answers.extend((network(images).numpy() for images, _ in track(batches, title, left)), first=first)
+
+
+def count_training(config: Config, workspace: Workspace, classes: list[str]) -> Array:
+    """(num_classes,): training rows of each class, of all regions, so that every report has the same buckets."""
+    return count_classes(iter_rows(workspace.splits_path(config)), classes, split="train", region=None)
+
+
+def save_predictions(folder: Path, ids: Array, logits: Array, labels: Array) -> None:
+    """`predictions.npz`, for whatever looks at answers later."""
+    with atomic_open(folder / "predictions.npz", "wb") as file:
         np.savez(file, ids=ids, logits=logits, labels=labels)
-    return {
-        "split": config.evaluate.split,
-        "num_examples": len(labels),
-        "top1_accuracy": top_k_accuracy(logits, labels, 1),
-        "top5_accuracy": top_k_accuracy(logits, labels, 5),
-        "loss": cross_entropy(logits, labels),
-        "per_region": {
-            region: top_k_accuracy(logits[regions == region], labels[regions == region], 1)
-            for region in sorted(set(regions))
-            if region
-        },
-        "per_class": {
-            name: top_k_accuracy(logits[labels == number], labels[labels == number], 1)
-            for number, name in enumerate(card.classes)
-            if (labels == number).any()
-        },
-    }
 
 
-def predict(network: keras.Model, batches: tf.data.Dataset, title: str, num_examples: int) -> tuple[Array, Array]:
-    """Logits (num_examples, num_classes) and label ids (num_examples,) of batches of (images, targets)."""
-    step = tf.function(lambda images: network(images, training=False))
-    pairs = [
-        (step(images).numpy(), targets.numpy().argmax(axis=-1))
-        for images, targets in track(batches, title, -(-num_examples // BATCH))
-    ]
-    logits, labels = zip(*pairs, strict=True)
-    return np.concatenate(logits), np.concatenate(labels)
-
-
-def top_k_accuracy(logits: Array, labels: Array, k: int) -> float:
-    """Share of rows whose label is among the k highest of (batch, num_classes) logits."""
-    best = np.argsort(-logits, axis=-1, kind="stable")[:, :k]
-    return float((best == labels[:, None]).any(axis=-1).mean())
-
-
-def cross_entropy(logits: Array, labels: Array) -> float:
-    """Mean over rows, in nats."""
-    highest = logits.max(axis=-1, keepdims=True)
-    log_probs = logits - highest - np.log(np.exp(logits - highest).sum(axis=-1, keepdims=True))
-    return float(-log_probs[np.arange(len(labels)), labels].mean())
+def _gain(top1_accuracy: float, config: Config, workspace: Workspace) -> Metrics:
+    """By how much the model is better than frozen features; on another split than theirs there is no telling."""
+    if config.evaluate.split != "test" or not reference(config):
+        return {}
+    baseline = read_json(workspace.step_dir(config.dataset_config, "baseline") / "metrics.json")["top1_accuracy"]
+    return {"baseline_top1_accuracy": baseline, "gain_over_baseline": top1_accuracy - baseline}

@@ -9,6 +9,7 @@ from tfpipe.core.progress import duration, say
 from tfpipe.core.steps import (
     Metrics,
     Node,
+    Step,
     build_graph,
     check_node,
     in_order,
@@ -63,7 +64,7 @@ def run_step(
     for node in nodes:
         if node.title in forced or not is_current(node):
             run_node(node, force=node.title in forced)
-            say(f"{node.title}: done in {duration(_seconds(node))}{_headline(read_metrics(node))}")
+            say(f"{node.title}: done in {duration(_seconds(node))}{_headline(read_metrics(node), node.step)}")
         check_node(node)
     if target.step is RUN:
         return {node.title: read_metrics(node) for node in nodes}
@@ -104,8 +105,9 @@ def _seconds(node: Node) -> float:
     return float(state["seconds"]) if state else 0.0
 
 
-def _headline(metrics: Metrics) -> str:
+def _headline(metrics: Metrics, step: Step) -> str:
     """The step's numbers, without its tables."""
-    numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+    names = step.headline or tuple(metrics)
+    numbers = {name: metrics[name] for name in names if isinstance(metrics.get(name), int | float)}
     told = (f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in numbers.items())
     return f" · {', '.join(told)}" if numbers else ""

@@ -8,11 +8,14 @@ from tfpipe.core.errors import ConfigError, DataError, MismatchError
 from tfpipe.core.inputs import ImageInput
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
+from tfpipe.data.long_tail import Corrections, correct, count_classes
 from tfpipe.data.pipeline import Epochs, evaluation_batches, training_batches
 from tfpipe.data.records import Records, check_classes
+from tfpipe.data.rows import iter_rows
 from tfpipe.models import build_model, image_input
 from tfpipe.models.saving import Card, load_model, save_model, weights_sha256
 from tfpipe.training.fitting import FitPlan, fit, forget, keep_best
+from tfpipe.training.losses import LongTailCrossEntropy
 from tfpipe.training.metrics import build_metrics
 from tfpipe.training.optimizers import build_optimizer
 from tfpipe.training.reproducible import make_reproducible
@@ -45,6 +48,7 @@ def fit_on_labels(
 ) -> Metrics:
     """One phase of training on hard labels, for a teacher or, fine-tuning, for a student."""
     augmentation = config.finetune.augmentation if config.role == "student" else config.data.augmentation
+    corrections = rare_class_corrections(config, workspace, records)
     network.compile(
         optimizer=build_optimizer(
             config.training,
@@ -53,9 +57,7 @@ def fit_on_labels(
             epochs=plan.epochs,
             steps_per_epoch=plan.steps_per_epoch,
         ),
-        loss=keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=config.regularization.label_smoothing
-        ),
+        loss=_loss(config.regularization.label_smoothing, corrections),
         metrics=build_metrics(),
     )
     done = fit(
@@ -64,7 +66,7 @@ def fit_on_labels(
         lambda first_epoch: training_batches(
             records,
             card.image_input,
-            Epochs(config.training.batch_size, plan.epochs, config.seed, first_epoch),
+            Epochs(config.training.batch_size, plan.epochs, config.seed, first_epoch, corrections.sampling_weights),
             augmentation=augmentation,
             mixup_alpha=config.regularization.mixup_alpha,
             cutmix_alpha=config.regularization.cutmix_alpha,
@@ -90,6 +92,26 @@ def training_records(config: Config, workspace: Workspace) -> Records:
             "Correct it, or leave it out: it is taken from the records."
         )
     return records
+
+
+def rare_class_corrections(config: Config, workspace: Workspace, records: Records) -> Corrections:
+    """What the settings ask for, by the sizes of the classes among the records that are trained on."""
+    if not config.training.corrects_rare_classes:
+        return Corrections()
+    rows = iter_rows(workspace.splits_path(config))
+    counts = count_classes(rows, records.classes, split=records.split, region=records.region)
+    return correct(config.training, counts)
+
+
+def _loss(label_smoothing: float, corrections: Corrections) -> keras.losses.Loss:
+    weights, offsets = corrections.class_weights, corrections.logit_offsets
+    if weights is None and offsets is None:
+        return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
+    return LongTailCrossEntropy(
+        label_smoothing=label_smoothing,
+        class_weights=None if weights is None else weights.tolist(),
+        logit_offsets=None if offsets is None else offsets.tolist(),
+    )
 
 
 def validation_batches(config: Config, workspace: Workspace, spec: ImageInput) -> tf.data.Dataset:

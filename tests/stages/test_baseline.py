@@ -1,0 +1,324 @@
+"""`baseline` and `evaluate` on small made data: what they report, and that it follows from what they wrote."""
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from scipy.special import log_softmax
+from sklearn.metrics import f1_score
+
+from tfpipe.core.config import Config, load_config
+from tfpipe.core.errors import DataError
+from tfpipe.core.inputs import ImageInput
+from tfpipe.core.workspace import Workspace
+from tfpipe.data.pipeline import Epochs
+from tfpipe.data.records import write_records
+from tfpipe.data.rows import Row, write_rows
+from tfpipe.data.workers import Runner
+from tfpipe.models.saving import Card, save_model
+from tfpipe.stages import baseline, distill, evaluate, reference, teach
+from tfpipe.training import probe
+
+SIDE = 32
+SIZES = {"blue": (3, 2, 4), "green": (12, 4, 6), "red": (40, 10, 20)}
+"""Of train, validation and test."""
+COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 60, 50)}
+
+
+def photo(rng: np.random.Generator, colour: tuple[int, int, int]) -> bytes:
+    pixels = np.clip(rng.normal(colour, 60, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def make_rows(folder: Path) -> list[Row]:
+    rng = np.random.default_rng(0)
+    rows = []
+    for label, sizes in SIZES.items():
+        for split, size in zip(("train", "validation", "test"), sizes, strict=True):
+            for number in range(size):
+                path = folder / f"{label}-{split}-{number}.jpg"
+                path.write_bytes(photo(rng, COLOURS[label]))
+                region = "EU" if number % 2 else "US"
+                extra = {"num_bytes": path.stat().st_size}
+                rows.append(Row(path.stem, label, region=region, path=str(path), split=split, extra=extra))
+    return rows
+
+
+DATASET: dict[str, Any] = {
+    "dataset": "colours",
+    "baseline": {"alpha": 0.35, "image_size": SIDE},
+    "evaluate": {"many_above": 30, "few_below": 5},
+}
+TEACHER: dict[str, Any] = {
+    "data": {"config": "dataset.yaml", "image_size": SIDE, "augmentation": "none"},
+    "model": {"name": "vit_micro_patch8_32"},
+    "evaluate": {"many_above": 30, "few_below": 5},
+}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Settings, splits and records of three colours of unequal frequency."""
+    folder = tmp_path_factory.mktemp("colours")
+    (folder / "photos").mkdir()
+    for name, document in {"dataset": DATASET, "teacher": TEACHER}.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(document))
+    workspace = Workspace(folder)
+    config = load_config(folder / "dataset.yaml")
+    write_rows(make_rows(folder / "photos"), workspace.splits_path(config))
+    directory = workspace.records_dir(config)
+    write_records(workspace.splits_path(config), directory, num_shards=1, title="pack", runner=Runner())
+    return workspace
+
+
+def settings(workspace: Workspace, name: str, *overrides: str) -> Config:
+    return load_config(workspace.root / f"{name}.yaml", overrides)
+
+
+@pytest.fixture(scope="module")
+def scored(workspace: Workspace) -> dict[str, Any]:
+    """What `baseline` reports; its predictions are kept in `first.npz`."""
+    config = settings(workspace, "dataset")
+    metrics = baseline.run(config, workspace)
+    folder = workspace.step_dir(config, "baseline")
+    assert [path.name for path in folder.iterdir()] == ["predictions.npz"]
+    shutil.copyfile(folder / "predictions.npz", workspace.root / "first.npz")
+    return metrics
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_steps() -> Iterator[None]:
+    """Of the probe: these colours need no more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "LEAST_STEPS", 200)
+        yield
+
+
+def read_predictions(workspace: Workspace, config: Config, step: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    with np.load(workspace.step_dir(config, step) / "predictions.npz") as saved:
+        return saved["ids"], saved["logits"], saved["labels"]
+
+
+def test_the_baseline_agrees_with_its_predictions(workspace: Workspace, scored: dict[str, Any]) -> None:
+    ids, logits, labels = read_predictions(workspace, settings(workspace, "dataset"), "baseline")
+    classes = sorted(SIZES)
+    assert [classes[label] for label in labels] == [name.split("-")[0] for name in ids]
+    assert len(set(ids)) == len(ids) == scored["num_examples"] == 30
+    right = logits.argmax(axis=-1) == labels
+    assert scored["top1_accuracy"] == pytest.approx(right.mean())
+    assert scored["macro_f1"] == pytest.approx(f1_score(labels, logits.argmax(axis=-1), average="macro"))
+    odd = np.array([int(name.split("-")[2]) % 2 == 1 for name in ids])
+    assert scored["per_region"] == pytest.approx({"EU": right[odd].mean(), "US": right[~odd].mean()})
+    buckets = {name: (part["num_classes"], part["num_examples"]) for name, part in scored["per_bucket"].items()}
+    assert buckets == {"many": (1, 20), "medium": (1, 6), "few": (1, 4)}
+    assert scored["per_bucket"]["few"]["top1_accuracy"] == pytest.approx(right[labels == 0].mean())
+
+
+def test_colours_are_told_apart_even_by_random_features(scored: dict[str, Any]) -> None:
+    """Where always saying the most frequent class gives 2 in 3."""
+    assert scored["top1_accuracy"] > 0.9
+    assert scored["nearest_mean_top1_accuracy"] > 0.8
+    assert scored["features"] == "MobileNetV2 0.35 at 32 px, weights: none"
+
+
+def test_the_penalty_is_the_one_with_the_lowest_loss_on_validation(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that allows no weights at all cannot win; and each alone must give what it gives among others."""
+    monkeypatch.setattr(probe, "PENALTIES", (1e4, 0.05))
+    metrics = baseline.run(settings(workspace, "dataset"), workspace)
+    assert metrics["l2_penalty"] == pytest.approx(0.05 / 3)
+    monkeypatch.setattr(probe, "PENALTIES", (1e4,))
+    blind = baseline.run(settings(workspace, "dataset"), workspace)
+    assert blind["top1_accuracy"] == pytest.approx(20 / 30)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bytes_without_making_its_features_again(
+    workspace: Workspace, scored: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    config = settings(workspace, "dataset")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(probe, "fit_linear_layers", interrupted)
+        baseline.run(config, workspace)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "evaluation_batches", interrupted)
+        assert baseline.run(config, workspace) == scored
+    found = workspace.step_dir(config, "baseline") / "predictions.npz"
+    assert found.read_bytes() == (workspace.root / "first.npz").read_bytes()
+
+
+def test_what_was_torn_is_made_again(workspace: Workspace, scored: dict[str, Any]) -> None:
+    config = settings(workspace, "dataset")
+    features = workspace.step_dir(config, "baseline") / "features" / "train.f32"
+    features.parent.mkdir()
+    features.write_bytes(b"no feature at all" * 1000)
+    assert features.stat().st_size // (4 * 1280) == 3
+    assert baseline.run(config, workspace) == scored
+
+
+# Gains
+
+
+def write_teacher(workspace: Workspace, config: Config) -> None:
+    """A network that tells colours by their mean, a little."""
+    images = keras.Input((SIDE, SIDE, 3))
+    hidden = keras.layers.GlobalAveragePooling2D()(images)
+    kernel = keras.initializers.Constant(np.array([[-1, -1, 1], [-1, 1, -1], [1, -1, -1]]))
+    network = keras.Model(images, keras.layers.Dense(3, kernel_initializer=kernel)(hidden))
+    card = Card("mobilenetv2", sorted(SIZES), ImageInput(SIDE))
+    save_model(network, card, workspace.best_path(config))
+
+
+def test_evaluation_shows_its_gain_over_the_baseline_where_that_has_pretrained_features(
+    workspace: Workspace, scored: dict[str, Any]
+) -> None:
+    config = settings(workspace, "teacher", "baseline.weights=some.h5")
+    assert reference(config) == [(config.dataset_config, "baseline")]
+    write_teacher(workspace, config)
+    folder = workspace.step_dir(config.dataset_config, "baseline")
+    (folder / "metrics.json").write_text(json.dumps({"top1_accuracy": 0.25}))
+    metrics = evaluate.run(config, workspace)
+    (folder / "metrics.json").unlink()
+    assert metrics["baseline_top1_accuracy"] == 0.25
+    assert metrics["gain_over_baseline"] == pytest.approx(metrics["top1_accuracy"] - 0.25)
+    _, logits, labels = read_predictions(workspace, config, "evaluate")
+    right = logits.argmax(axis=-1) == labels
+    assert metrics["top1_accuracy"] == pytest.approx(right.mean())
+    assert metrics["macro_accuracy"] == pytest.approx(np.mean([right[labels == label].mean() for label in range(3)]))
+    assert metrics["per_bucket"]["many"]["top1_accuracy"] == pytest.approx(right[labels == 2].mean())
+
+
+def test_random_features_are_nothing_to_compare_with(workspace: Workspace) -> None:
+    config = settings(workspace, "teacher")
+    assert reference(config) == []
+    write_teacher(workspace, config)
+    assert "gain_over_baseline" not in evaluate.run(config, workspace)
+
+
+def test_another_split_than_the_baselines_shows_no_gain(workspace: Workspace) -> None:
+    config = settings(workspace, "teacher", "baseline.weights=some.h5", "evaluate.split=validation")
+    write_teacher(workspace, config)
+    metrics = evaluate.run(config, workspace)
+    assert metrics["num_examples"] == 16
+    assert "gain_over_baseline" not in metrics
+
+
+# The long tail, in training
+
+TRAINING = "training={learning_rate: 1e-12, batch_size: 64, epochs: 1, warmup_epochs: 0}"
+
+
+def test_a_teacher_is_trained_on_the_loss_that_its_settings_ask_for(workspace: Workspace) -> None:
+    """With a learning rate of next to nothing, the epoch's loss is that of the network that it began with."""
+    config = settings(workspace, "teacher")
+    losses = {}
+    for changed in ("class_weights=balanced", "logit_adjustment=1.0"):
+        teach.run(settings(workspace, "teacher", TRAINING, f"training.{changed}"), workspace)
+        with (workspace.step_dir(config, "teach") / "history.csv").open() as file:
+            losses[changed] = float(next(csv.DictReader(file))["loss"])
+    evaluate.run(settings(workspace, "teacher", "evaluate.split=train"), workspace)
+    _, logits, labels = read_predictions(workspace, config, "evaluate")
+    counts = np.array([3, 12, 40])
+    weighted = 55 / (3 * counts[labels]) * -log_softmax(logits, axis=-1)[np.arange(55), labels]
+    adjusted = -log_softmax(logits + np.log(counts / 55), axis=-1)[np.arange(55), labels]
+    expected = {"class_weights=balanced": weighted.mean(), "logit_adjustment=1.0": adjusted.mean()}
+    assert losses == pytest.approx(expected, rel=1e-4)
+
+
+class SeenError(Exception):
+    """Enough has been seen."""
+
+
+def test_sampling_reaches_the_training_of_a_teacher(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(records: object, image_input: object, epochs: Epochs, **options: object) -> None:
+        np.testing.assert_allclose(epochs.sampling_weights * [3, 12, 40], np.full(3, 55 / 3))
+        raise SeenError
+
+    monkeypatch.setattr(teach, "training_batches", look)
+    with pytest.raises(SeenError):
+        teach.run(settings(workspace, "teacher", "training.sampling=class_balanced"), workspace)
+
+
+def test_sampling_reaches_distillation(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(config: object, workspace: object, records: object, card: object, epochs: Epochs) -> None:
+        np.testing.assert_allclose(epochs.sampling_weights * [3, 12, 40], np.full(3, 55 / 3))
+        raise SeenError
+
+    monkeypatch.setattr(distill, "_batches", look)
+    overrides = ("teachers=[{path: t.keras}]", "training.sampling=class_balanced")
+    with pytest.raises(SeenError):
+        distill.run(settings(workspace, "teacher", *overrides), workspace)
+
+
+# Texts
+
+MOODS = {"task": "text", "dataset": "moods"}
+WORDS = {"joy": ["glad", "sunny", "laughing"], "sadness": ["weeping", "lonely", "grey"]}
+
+
+def make_texts(split: str, count: int) -> list[Row]:
+    """Every third row says again, in capitals, what the one before it said."""
+    rng = np.random.default_rng(len(split))
+    rows: list[Row] = []
+    for number in range(count):
+        label = ("joy", "joy", "sadness")[number // 3 % 3]
+        text = f"day {number} {rng.choice(WORDS[label])} {rng.choice(['today', 'again', 'and so'])}"
+        if number % 3 == 2:
+            text = rows[-1].text.upper() + " "
+        rows.append(Row(f"{split}{number}", label, text=text, split=split))
+    return rows
+
+
+@pytest.fixture
+def moods(tmp_path: Path) -> tuple[Workspace, Config]:
+    (tmp_path / "moods.yaml").write_text(yaml.safe_dump(MOODS))
+    return Workspace(tmp_path), load_config(tmp_path / "moods.yaml")
+
+
+def test_texts_are_scored_once_each(moods: tuple[Workspace, Config]) -> None:
+    workspace, config = moods
+    rows = [*make_texts("train", 90), *make_texts("validation", 30), *make_texts("test", 30)]
+    write_rows(rows, workspace.splits_path(config))
+    metrics = baseline.run(config, workspace)
+    ids, logits, labels = read_predictions(workspace, config, "baseline")
+    assert ids.tolist() == [f"test{number}" for number in range(30) if number % 3 != 2]
+    assert metrics["num_examples"] == 20
+    assert metrics["top1_accuracy"] == (logits.argmax(axis=-1) == labels).mean() > 0.9
+    assert metrics["macro_f1"] == pytest.approx(f1_score(labels, logits.argmax(axis=-1), average="macro"))
+    assert set(metrics["per_class"]) == {"joy", "sadness"}
+    np.testing.assert_allclose(np.exp(logits).sum(axis=-1), np.ones(20), rtol=1e-5)
+    # Rows are counted here, as `evaluate` does.
+    assert metrics["per_bucket"]["medium"]["num_classes"] == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([Row("1", "joy", text="a", split="train")], "no rows in validation"),
+        (
+            [Row(split, "joy", text=split, split=split) for split in ("train", "validation", "test")],
+            "all texts are 'joy'",
+        ),
+    ],
+)
+def test_texts_that_allow_no_score_are_told_in_a_sentence(
+    moods: tuple[Workspace, Config], rows: list[Row], told: str
+) -> None:
+    workspace, config = moods
+    write_rows(rows, workspace.splits_path(config))
+    with pytest.raises(DataError, match=told):
+        baseline.run(config, workspace)

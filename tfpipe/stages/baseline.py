@@ -1,0 +1,152 @@
+"""`baseline`: how far simple means come without a network that was trained for the task."""
+
+import shutil
+from collections.abc import Iterable
+
+import numpy as np
+
+from tfpipe.core.config import Config
+from tfpipe.core.errors import DataError
+from tfpipe.core.inputs import ImageInput
+from tfpipe.core.progress import progress, track
+from tfpipe.core.steps import Metrics
+from tfpipe.core.workspace import Workspace
+from tfpipe.data.arrays import RowFile
+from tfpipe.data.dealing import SPLITS
+from tfpipe.data.facts import normalised_text
+from tfpipe.data.records import Records
+from tfpipe.data.rows import Row, iter_rows
+from tfpipe.models.mobilenet import MEAN, SCALE, build_features
+from tfpipe.stages.evaluate import compiled, count_training, predict, save_predictions
+from tfpipe.training import bag_of_words, probe
+from tfpipe.training.reproducible import make_reproducible
+from tfpipe.training.scores import cross_entropy, label_places, score, top_k_accuracy
+
+Array = np.ndarray
+
+
+def run(config: Config, workspace: Workspace) -> Metrics:
+    """Fit on train, choose on validation, score on test, and write `predictions.npz` as `evaluate` does."""
+    make_reproducible(config.seed, deterministic=config.deterministic)
+    return TASKS[config.task](config, workspace)
+
+
+def _of_images(config: Config, workspace: Workspace) -> Metrics:
+    """A linear probe on frozen features, and the nearest class mean."""
+    splits = [Records(workspace.records_dir(config), name) for name in SPLITS]
+    train, validation, test = _features(splits, config, workspace)
+    (_, _, train_labels), (_, _, validation_labels), (ids, regions, labels) = (records.facts() for records in splits)
+    classes, folder = splits[0].classes, workspace.step_dir(config, "baseline")
+    layers = _fit_layers(train, train_labels, len(classes), config)
+    best = _best(layers, validation, validation_labels)
+    means = probe.fit_class_means(train, train_labels, len(classes))
+    answers = RowFile(folder / "logits.f32", len(classes))
+    answers.extend(layers.iter_logits(test, best), first=0)
+    logits = answers.read()
+    save_predictions(folder, ids, logits, labels)
+    metrics = {
+        "features": _told(config),
+        "l2_penalty": layers.penalties[best],
+        "nearest_mean_top1_accuracy": _top1(means.iter_cosines(test), labels),
+    } | score(
+        logits,
+        labels,
+        regions=regions,
+        classes=classes,
+        train_counts=count_training(config, workspace, classes),
+        settings=config.evaluate,
+    )
+    answers.path.unlink()
+    # They may take as much space as the photos, and nothing reads them any more.
+    shutil.rmtree(folder / "features")
+    return metrics
+
+
+def _features(splits: list[Records], config: Config, workspace: Workspace) -> list[Array]:
+    """(examples, channels) of each split, on disk; what an interrupted run has written is kept."""
+    network = build_features(config.baseline)
+    image_input, predict_batch = ImageInput(config.baseline.image_size, MEAN, SCALE), compiled(network)
+    arrays = []
+    for records in splits:
+        path = workspace.step_dir(config, "baseline") / "features" / f"{records.split}.f32"
+        file = RowFile(path, network.output_shape[-1])
+        predict(predict_batch, records, image_input, file, f"baseline {config.dataset}: features of {records.split}")
+        arrays.append(file.read())
+    return arrays
+
+
+def _fit_layers(features: Array, labels: Array, num_classes: int, config: Config) -> probe.LinearLayers:
+    penalties = [penalty / num_classes for penalty in probe.PENALTIES]
+    with progress(f"baseline {config.dataset}: linear probe", probe.num_steps(len(labels))) as advance:
+        return probe.fit_linear_layers(
+            features, labels, num_classes, penalties=penalties, seed=config.seed, advance=advance
+        )
+
+
+def _best(layers: probe.LinearLayers, features: Array, labels: Array) -> int:
+    """The number of the layer with the lowest loss, which tells more of few examples than accuracy does."""
+    return int(np.argmin([_loss(layers.iter_logits(features, n), labels) for n in range(len(layers.penalties))]))
+
+
+def _loss(logits: Iterable[Array], labels: Array) -> float:
+    losses = [cross_entropy(*part) * len(part[1]) for part in zip(logits, probe.in_chunks(labels), strict=True)]
+    return sum(losses) / len(labels)
+
+
+def _top1(logits: Iterable[Array], labels: Array) -> float:
+    places = [label_places(*part) for part in zip(logits, probe.in_chunks(labels), strict=True)]
+    return float((np.concatenate(places) == 0).mean())
+
+
+def _told(config: Config) -> str:
+    settings = config.baseline
+    return f"MobileNetV2 {settings.alpha:g} at {settings.image_size} px, weights: {settings.weights}"
+
+
+def _of_texts(config: Config, workspace: Workspace) -> Metrics:
+    """Logistic regression on TF-IDF."""
+    splits = _unique_texts(config, workspace)
+    classes = sorted({row.label for rows in splits.values() for row in rows})
+    number_of = {name: number for number, name in enumerate(classes)}
+    if len(classes) < 2:
+        raise DataError(
+            f"{workspace.splits_path(config)}: all texts are {classes[0]!r}: there is nothing to tell apart."
+        )
+    texts = {split: [row.text for row in rows] for split, rows in splits.items()}
+    labels = {split: np.array([number_of[row.label] for row in rows]) for split, rows in splits.items()}
+    fitted = track(
+        bag_of_words.iter_fitted(texts["train"], labels["train"]),
+        f"baseline {config.dataset}",
+        len(bag_of_words.STRENGTHS),
+    )
+    best = max(fitted, key=lambda model: top_k_accuracy(model.log_probs(texts["validation"]), labels["validation"], 1))
+    log_probs = best.log_probs(texts["test"])
+    ids = np.array([row.id for row in splits["test"]])
+    save_predictions(workspace.step_dir(config, "baseline"), ids, log_probs, labels["test"])
+    return {"features": bag_of_words.FEATURES, "inverse_l2_penalty": best.strength} | score(
+        log_probs,
+        labels["test"],
+        regions=np.array([row.region for row in splits["test"]]),
+        classes=classes,
+        train_counts=count_training(config, workspace, classes),
+        settings=config.evaluate,
+    )
+
+
+def _unique_texts(config: Config, workspace: Workspace) -> dict[str, list[Row]]:
+    """The rows of each split, each text with its label once: a phrase that many wrote is one thing to know.
+
+    Raises:
+        DataError: when a split has none.
+    """
+    unique: dict[tuple[str, ...], Row] = {}
+    for row in iter_rows(workspace.splits_path(config)):
+        unique.setdefault((row.split, normalised_text(row.text), row.label), row)
+    splits = {name: [row for key, row in unique.items() if key[0] == name] for name in SPLITS}
+    for name, rows in splits.items():
+        if not rows:
+            raise DataError(f"{workspace.splits_path(config)}: no rows in {name}. Check `split` in {config.path}.")
+    return splits
+
+
+TASKS = {"image": _of_images, "text": _of_texts}
