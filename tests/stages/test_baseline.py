@@ -163,8 +163,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes_without_making_its_feature
 
 def test_what_was_torn_is_made_again(workspace: Workspace, scored: dict[str, Any]) -> None:
     config = settings(workspace, "dataset")
-    features = workspace.step_dir(config, "baseline") / "features" / "train.f32"
-    features.parent.mkdir()
+    features = workspace.step_dir(config, "baseline") / "features.f32"
     features.write_bytes(b"no feature at all" * 1000)
     assert features.stat().st_size // (4 * 1280) == 3
     assert baseline.run(config, workspace) == scored
@@ -303,6 +302,15 @@ def test_texts_are_scored_once_each(moods: tuple[Workspace, Config]) -> None:
     np.testing.assert_allclose(np.exp(logits).sum(axis=-1), np.ones(20), rtol=1e-5)
     # Rows are counted here, as `evaluate` does.
     assert metrics["per_bucket"]["medium"]["num_classes"] == 2
+
+
+def test_validation_is_learned_from_too_once_it_has_chosen(moods: tuple[Workspace, Config]) -> None:
+    """A word that train never says, and validation says of one class alone."""
+    workspace, config = moods
+    new = [Row(f"new{n}", "sadness", text=f"so dejected that day {n}", split="validation") for n in range(12)]
+    asked = Row("asked", "sadness", text="dejected", split="test")
+    write_rows([*make_texts("train", 90), *make_texts("validation", 30), *new, asked], workspace.splits_path(config))
+    assert baseline.run(config, workspace)["top1_accuracy"] == 1.0
 
 
 @pytest.mark.parametrize(

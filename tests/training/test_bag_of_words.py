@@ -20,7 +20,7 @@ def make_texts(seed: int, count: int = 90) -> tuple[list[str], np.ndarray]:
 
 @pytest.fixture(scope="module")
 def fitted() -> list[BagOfWords]:
-    return list(iter_fitted(*make_texts(0)))
+    return list(iter_fitted(*make_texts(0), STRENGTHS))
 
 
 def test_each_strength_has_its_classifier(fitted: list[BagOfWords]) -> None:
@@ -49,12 +49,12 @@ def test_letters_of_a_word_speak_for_a_word_never_seen(fitted: list[BagOfWords])
 def test_words_are_seen_with_their_neighbours() -> None:
     """Letters stay within words, so only pairs of words tell these apart."""
     texts = ["not bad was good", "not good was bad"] * 20
-    model = list(iter_fitted(texts, np.array([0, 1] * 20)))[-1]
+    model = next(iter_fitted(texts, np.array([0, 1] * 20), [10.0]))
     assert model.log_probs(["not bad", "not good"]).argmax(axis=-1).tolist() == [0, 1]
 
 
 def test_a_rare_class_counts_as_much_as_a_frequent_one() -> None:
     """With balanced weights, a text that says nothing is no class's more than another's."""
     texts, labels = ["left"] * 90 + ["right"] * 10, np.repeat([0, 1], [90, 10])
-    model = next(iter_fitted(texts, labels))
+    model = next(iter_fitted(texts, labels, [1.0]))
     np.testing.assert_allclose(model.log_probs(["?"]), np.log([[0.5, 0.5]]), atol=0.02)

@@ -1,6 +1,5 @@
 """`baseline`: how far simple means come without a network that was trained for the task."""
 
-import shutil
 from collections.abc import Iterable
 
 import numpy as np
@@ -26,7 +25,10 @@ Array = np.ndarray
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:
-    """Fit on train, choose on validation, score on test, and write `predictions.npz` as `evaluate` does."""
+    """Score on test what was fitted on train and validation, with the penalty that did best on validation before.
+
+    Writes `predictions.npz` as `evaluate` does.
+    """
     make_reproducible(config.seed, deterministic=config.deterministic)
     return TASKS[config.task](config, workspace)
 
@@ -34,58 +36,63 @@ def run(config: Config, workspace: Workspace) -> Metrics:
 def _of_images(config: Config, workspace: Workspace) -> Metrics:
     """A linear probe on frozen features, and the nearest class mean."""
     splits = [Records(workspace.records_dir(config), name) for name in SPLITS]
-    train, validation, test = _features(splits, config, workspace)
-    (_, _, train_labels), (_, _, validation_labels), (ids, regions, labels) = (records.facts() for records in splits)
     classes, folder = splits[0].classes, workspace.step_dir(config, "baseline")
-    layers = _fit_layers(train, train_labels, len(classes), config)
-    best = _best(layers, validation, validation_labels)
-    means = probe.fit_class_means(train, train_labels, len(classes))
+    num_train, num_validation, _ = (records.num_examples for records in splits)
+    known, test = slice(num_train + num_validation), slice(num_train + num_validation, None)
+    features = _features(splits, config, workspace)
+    ids, regions, labels = (np.concatenate(column) for column in zip(*(r.facts() for r in splits), strict=True))
+    penalty = _choose_penalty(features[known], labels[known], num_train, len(classes), config)
+    layers = _fit_layers(features[known], labels[known], len(classes), [penalty], config)
+    means = probe.fit_class_means(features[known], labels[known], len(classes))
     answers = RowFile(folder / "logits.f32", len(classes))
-    answers.extend(layers.iter_logits(test, best), first=0)
-    logits = answers.read()
-    save_predictions(folder, ids, logits, labels)
+    answers.extend(layers.iter_logits(features[test], 0), first=0)
+    save_predictions(folder, ids[test], answers.read(), labels[test])
     metrics = {
         "features": _told(config),
-        "l2_penalty": layers.penalties[best],
-        "nearest_mean_top1_accuracy": _top1(means.iter_cosines(test), labels),
+        "l2_penalty": penalty,
+        "nearest_mean_top1_accuracy": _top1(means.iter_cosines(features[test]), labels[test]),
     } | score(
-        logits,
-        labels,
-        regions=regions,
+        answers.read(),
+        labels[test],
+        regions=regions[test],
         classes=classes,
         train_counts=count_training(config, workspace, classes),
         settings=config.evaluate,
     )
-    answers.path.unlink()
     # They may take as much space as the photos, and nothing reads them any more.
-    shutil.rmtree(folder / "features")
+    answers.path.unlink()
+    (folder / "features.f32").unlink()
     return metrics
 
 
-def _features(splits: list[Records], config: Config, workspace: Workspace) -> list[Array]:
-    """(examples, channels) of each split, on disk; what an interrupted run has written is kept."""
+def _features(splits: list[Records], config: Config, workspace: Workspace) -> Array:
+    """(examples, channels) of the splits one after the other, on disk; what an interrupted run wrote is kept."""
     network = build_features(config.baseline)
     image_input, predict_batch = ImageInput(config.baseline.image_size, MEAN, SCALE), compiled(network)
-    arrays = []
+    file = RowFile(workspace.step_dir(config, "baseline") / "features.f32", network.output_shape[-1])
+    before = 0
     for records in splits:
-        path = workspace.step_dir(config, "baseline") / "features" / f"{records.split}.f32"
-        file = RowFile(path, network.output_shape[-1])
-        predict(predict_batch, records, image_input, file, f"baseline {config.dataset}: features of {records.split}")
-        arrays.append(file.read())
-    return arrays
+        title = f"baseline {config.dataset}: features of {records.split}"
+        predict(predict_batch, records, image_input, file, title, before=before)
+        before += records.num_examples
+    return file.read()
 
 
-def _fit_layers(features: Array, labels: Array, num_classes: int, config: Config) -> probe.LinearLayers:
+def _choose_penalty(features: Array, labels: Array, num_train: int, num_classes: int, config: Config) -> float:
+    """The one with the lowest loss behind the first `num_train` examples, where accuracy would often tie."""
     penalties = [penalty / num_classes for penalty in probe.PENALTIES]
+    layers = _fit_layers(features[:num_train], labels[:num_train], num_classes, penalties, config)
+    losses = [_loss(layers.iter_logits(features[num_train:], n), labels[num_train:]) for n in range(len(penalties))]
+    return penalties[int(np.argmin(losses))]
+
+
+def _fit_layers(
+    features: Array, labels: Array, num_classes: int, penalties: list[float], config: Config
+) -> probe.LinearLayers:
     with progress(f"baseline {config.dataset}: linear probe", probe.num_steps(len(labels))) as advance:
         return probe.fit_linear_layers(
             features, labels, num_classes, penalties=penalties, seed=config.seed, advance=advance
         )
-
-
-def _best(layers: probe.LinearLayers, features: Array, labels: Array) -> int:
-    """The number of the layer with the lowest loss, which tells more of few examples than accuracy does."""
-    return int(np.argmin([_loss(layers.iter_logits(features, n), labels) for n in range(len(layers.penalties))]))
 
 
 def _loss(logits: Iterable[Array], labels: Array) -> float:
@@ -114,16 +121,12 @@ def _of_texts(config: Config, workspace: Workspace) -> Metrics:
         )
     texts = {split: [row.text for row in rows] for split, rows in splits.items()}
     labels = {split: np.array([number_of[row.label] for row in rows]) for split, rows in splits.items()}
-    fitted = track(
-        bag_of_words.iter_fitted(texts["train"], labels["train"]),
-        f"baseline {config.dataset}",
-        len(bag_of_words.STRENGTHS),
-    )
-    best = max(fitted, key=lambda model: top_k_accuracy(model.log_probs(texts["validation"]), labels["validation"], 1))
-    log_probs = best.log_probs(texts["test"])
+    strength = _choose_strength(texts, labels, config)
+    known_texts, known_labels = texts["train"] + texts["validation"], np.append(labels["train"], labels["validation"])
+    log_probs = next(bag_of_words.iter_fitted(known_texts, known_labels, [strength])).log_probs(texts["test"])
     ids = np.array([row.id for row in splits["test"]])
     save_predictions(workspace.step_dir(config, "baseline"), ids, log_probs, labels["test"])
-    return {"features": bag_of_words.FEATURES, "inverse_l2_penalty": best.strength} | score(
+    return {"features": bag_of_words.FEATURES, "inverse_l2_penalty": strength} | score(
         log_probs,
         labels["test"],
         regions=np.array([row.region for row in splits["test"]]),
@@ -131,6 +134,16 @@ def _of_texts(config: Config, workspace: Workspace) -> Metrics:
         train_counts=count_training(config, workspace, classes),
         settings=config.evaluate,
     )
+
+
+def _choose_strength(texts: dict[str, list[str]], labels: dict[str, Array], config: Config) -> float:
+    strengths = bag_of_words.STRENGTHS
+    fitted = bag_of_words.iter_fitted(texts["train"], labels["train"], strengths)
+    accuracies = {
+        model.strength: top_k_accuracy(model.log_probs(texts["validation"]), labels["validation"], 1)
+        for model in track(fitted, f"baseline {config.dataset}", len(strengths))
+    }
+    return max(accuracies, key=lambda strength: accuracies[strength])
 
 
 def _unique_texts(config: Config, workspace: Workspace) -> dict[str, list[Row]]:

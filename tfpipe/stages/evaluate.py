@@ -59,15 +59,18 @@ def compiled(network: keras.Model) -> Predict:
     return tf.function(partial(network, training=False), reduce_retracing=True)
 
 
-def predict(network: Predict, records: Records, image_input: ImageInput, answers: RowFile, title: str) -> None:
-    """Write what a network says of every example; go on where a file ends."""
-    if len(answers) == records.num_examples:
+def predict(
+    network: Predict, records: Records, image_input: ImageInput, answers: RowFile, title: str, *, before: int = 0
+) -> None:
+    """Write what a network says of every example behind the first `before` rows of a file; go on where it ends."""
+    done = len(answers) - before
+    if done >= records.num_examples:
         return
     # Only whole batches are kept: in a batch of another size, an answer may differ in its last bit.
-    first = len(answers) // BATCH * BATCH
+    first = done // BATCH * BATCH
     batches = evaluation_batches(records, image_input, batch_size=BATCH, first=first)
     left = -(-(records.num_examples - first) // BATCH)
-    answers.extend((network(images).numpy() for images, _ in track(batches, title, left)), first=first)
+    answers.extend((network(images).numpy() for images, _ in track(batches, title, left)), first=before + first)
 
 
 def count_training(config: Config, workspace: Workspace, classes: list[str]) -> Array:

@@ -30,18 +30,19 @@ class BagOfWords:
         return found
 
 
-def iter_fitted(texts: Sequence[str], labels: Array) -> Iterator[BagOfWords]:
-    """One fitted classifier for each of `STRENGTHS`, over words and pairs of words, and 2 to 5 letters of a word.
+def iter_fitted(texts: Sequence[str], labels: Array, strengths: Sequence[float]) -> Iterator[BagOfWords]:
+    """One classifier for each strength, over words and pairs of words, and 2 to 5 letters of a word.
 
     Args:
         texts: to learn from.
         labels: (texts,) class ids, each class at least once.
+        strengths: scikit-learn's C.
     """
     terms = make_union(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, dtype=np.float32),
     )
     vectors = terms.fit_transform(texts)
-    for strength in STRENGTHS:
+    for strength in strengths:
         classifier = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
         yield BagOfWords(strength, terms, classifier.fit(vectors, labels))
