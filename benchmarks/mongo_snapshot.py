@@ -25,12 +25,13 @@ PASSES = 3
 BATCH = 5_000
 PROGRAMS = Path(sys.executable).parent
 SNAPSHOT = """
-import re, sys
+import sys
 from pathlib import Path
+from benchmarks.memory import peak_mib
 from tfpipe.stages.runner import run_step
 
 run_step("snapshot", Path(sys.argv[1]))
-print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+print(peak_mib())
 """
 FIELDS = "{label: latin_name, url: image_url, group: plant_id}"
 
@@ -83,7 +84,7 @@ def _peak_mib(folder: Path, address: str, size: int) -> float:
     path = _settings(folder / f"memory{size}", address, size)
     command = [sys.executable, "-c", SNAPSHOT, path.name]
     done = subprocess.run(command, cwd=path.parent, check=True, stdout=subprocess.PIPE, text=True)
-    return int(done.stdout) / 1024
+    return float(done.stdout)
 
 
 def _settings(folder: Path, address: str, size: int) -> Path:

@@ -4,7 +4,6 @@ The search is a process of its own: `python -m benchmarks.near_duplicates`.
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.memory import peak_mib
 from benchmarks.table import Table
 from tfpipe.core.settings import AuditSettings
 from tfpipe.data.checks import inspect_image
@@ -112,7 +112,7 @@ def _main() -> None:
     alike = lambda pairs: pictures[pairs[:, 0]] == pictures[pairs[:, 1]]  # noqa: E731
     searching, found = _seconds(lambda: _search(hashes))
     finding, _ = _seconds(lambda: find_duplicates(hashes, alike, max_bits=MAX_BITS, title="duplicates"))
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mib()
     sampled = np.random.default_rng(1).permutation(NUM_HASHES)[:NUM_SAMPLED]
     comparing, expected = _seconds(lambda: _compare(hashes, sampled))
     seconds = {
@@ -121,7 +121,7 @@ def _main() -> None:
         "search, judge and join": finding,
     }
     recall = float(np.isin(expected, found).mean())
-    print(json.dumps({"seconds": seconds, "recall": recall, "peak_mib": peak_mib}))
+    print(json.dumps({"seconds": seconds, "recall": recall, "peak_mib": peak}))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ Each run is a process of its own, started in the rows' folder: `python -m benchm
 
 import json
 import random
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from benchmarks.memory import peak_mib
 from benchmarks.table import Table
 from tfpipe.core.config import load_config
 from tfpipe.core.workspace import Workspace
@@ -85,4 +85,4 @@ def _split() -> None:
 if __name__ == "__main__":
     start = time.perf_counter()
     {"read": _read, "split": _split}[sys.argv[1]]()
-    print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(time.perf_counter() - start, peak_mib())

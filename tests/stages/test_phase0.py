@@ -6,13 +6,12 @@ TFPIPE_TEST_KILLS sets how many kills (3 by default).
 
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import chdir
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -186,29 +185,37 @@ def test_the_chain_ends_with_records_and_a_baseline(world: World, finished: Work
 
 def test_kills_at_random_moments_change_nothing(world: World, finished: Workspace, tmp_path: Path) -> None:
     """Of what a process wrote before it was killed, nothing is asked for again."""
-    path = settings_in(tmp_path, world)
-    command = [Path(sys.executable).with_name("tfpipe"), "split", "--config", path.name]
     draw = random.Random(11)
-    seen = len(world.server.log)
     kills = 0
-    while kills < KILLS:
-        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
-        time.sleep(draw.uniform(0.6, 2.5))
-        if process.poll() is not None:
-            break
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += 1
-    subprocess.run(command, cwd=tmp_path, check=True, stderr=subprocess.DEVNULL)
-    for name in ("raw.jsonl", "fetch.jsonl", "facts.jsonl", "near_duplicates.jsonl", "splits.jsonl", "excluded.jsonl"):
-        theirs = Workspace(tmp_path).dataset_dir(config_of(finished)) / name
-        assert theirs.read_bytes() == (finished.dataset_dir(config_of(finished)) / name).read_bytes(), name
-    answered = [
-        entry.path for entry in world.server.log[seen:] if entry.status == 200 and entry.path.startswith("file/")
-    ]
-    again = len(answered) - len(set(answered))
-    # Only what was under way between the two processes when one was killed can come twice.
-    assert again <= kills * 64, f"{again} of {len(answered)} photos were asked for again after {kills} kills"
+    for folder in map(tmp_path.joinpath, map(str, count())):
+        folder.mkdir()
+        seen = len(world.server.log)
+        here = split_with_kills(settings_in(folder, world), draw, most=KILLS - kills)
+        for name in ("raw.jsonl", "fetch.jsonl", "facts.jsonl", "near_duplicates.jsonl", "splits.jsonl"):
+            ours, theirs = (place.dataset_dir(config_of(finished)) / name for place in (finished, Workspace(folder)))
+            assert ours.read_bytes() == theirs.read_bytes(), name
+        answered = [e.path for e in world.server.log[seen:] if e.status == 200 and e.path.startswith("file/")]
+        again = len(answered) - len(set(answered))
+        # Only what was under way between the two processes when one was killed can come twice.
+        assert again <= here * 64, f"{again} of {len(answered)} photos were asked for again after {here} kills"
+        kills += here
+        if kills == KILLS:
+            return
+
+
+def split_with_kills(path: Path, draw: random.Random, *, most: int) -> int:
+    """Split in a process that is killed up to `most` times, at random moments; the kills it took."""
+    command = [Path(sys.executable).with_name("tfpipe"), "split", "--config", path.name]
+    for kills in range(most):
+        process = subprocess.Popen(command, cwd=path.parent, stderr=subprocess.DEVNULL)
+        try:
+            assert process.wait(draw.uniform(0.4, 1.6)) == 0
+            return kills
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    subprocess.run(command, cwd=path.parent, check=True, stderr=subprocess.DEVNULL)
+    return most
 
 
 def test_a_beam_runner_finds_the_same(world: World, finished: Workspace, tmp_path: Path) -> None:
