@@ -204,7 +204,8 @@ class ModelSettings(Section):
     pretrained: bool = False
     """The plan's word for `weights: imagenet`."""
     weights: str = "none"
-    """`none`, `imagenet`, or a file of backbone weights (`.weights.h5`, `.keras`)."""
+    """`none`, `imagenet`, a KerasHub preset, a Hugging Face folder, or a file of backbone weights
+    (`.weights.h5`, `.keras`)."""
     start_from: Path | None = None
     """Settings file of another teacher of the same shape whose fitted weights are the start."""
     num_classes: Count | None = None
@@ -226,13 +227,32 @@ class TrainingSettings(Section):
     """Optimiser and schedule."""
 
     learning_rate: Positive = 1e-3
-    batch_size: Count = 64
+    batch_size: Count | Literal["auto"] = 64
+    """Examples of one update, over all devices and accumulation steps; `auto`: as many as fit into memory."""
+    accumulation_steps: Count = 1
+    """Parts that a batch is worked through in, one after the other: less memory, the same update."""
     epochs: Count = 15
     warmup_epochs: Annotated[float, Field(ge=0)] = 1
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     clip_norm: Positive | None = None
     """Global norm to which gradients are clipped."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each layer learns by this factor slower than the one above it (Clark 2020; Bao 2021); 1: all alike."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of the moving average of the weights that is validated and kept in their place; 0: off."""
+    head_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs before the others, in which the last layer alone learns (Kumar 2022)."""
+    head_learning_rate: Positive = 1e-3
+    """Of those epochs."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the layers' arithmetic; weights stay float32, and float16's loss is scaled."""
+    rematerialize: bool = False
+    """Forget activations and compute them again for the gradient: less memory, a third more time."""
+    xla: bool = False
+    """Compile the training step."""
+    strategy: Literal["auto", "one_device", "mirrored", "multi_worker"] = "auto"
+    """`auto`: workers if the environment names some, all GPUs of this machine if it has several, else one device."""
     sampling: Sampling = "uniform"
     """How often an example comes: each once an epoch, or by its class's size."""
     class_weights: ClassWeights = "none"
@@ -261,6 +281,10 @@ class RegularizationSettings(Section):
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     mixup_alpha: Annotated[float, Field(ge=0)] = 0.0
     cutmix_alpha: Annotated[float, Field(ge=0)] = 0.0
+    random_erasing: Fraction = 0.0
+    """Probability that a box of a view is filled with noise (Zhong 2017)."""
+    stochastic_depth: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability that a vision transformer's last layer is left out, the others' less in proportion (Huang 2016)."""
     label_smoothing: Fraction = 0.0
     early_stopping_patience: Count | None = None
 
@@ -274,6 +298,10 @@ class CallbackSettings(Section):
     """Keep the epoch with the best validation top-1; otherwise the last."""
     checkpoint_dir: Path | None = None
     """Unset: `checkpoints/` in the step's folder."""
+    checkpoint_minutes: Positive = 10
+    """Between two states from which a killed run goes on; one is kept at every epoch's end too."""
+    keep_checkpoints: Count = 1
+    """Epochs whose networks are kept, the latest, beside the best."""
 
 
 class TeacherSettings(Section):
@@ -334,6 +362,14 @@ class EvaluateSettings(Section):
     """Training examples of a class above which it counts as many-shot."""
     few_below: Count = 20
     """Training examples of a class below which it counts as few-shot."""
+    views: Count = 1
+    """Of each photo, whose probabilities are averaged: the plain one, its mirror image, and closer looks."""
+    resamples: Count = 1000
+    """Of the bootstrap that the 95 % intervals come from."""
+    num_confusions: Annotated[int, Field(ge=0)] = 20
+    """Most confused pairs of classes to show."""
+    against: tuple[Path, ...] = ()
+    """Settings files, relative to this one, of models to set beside this one."""
 
 
 class ExportSettings(Section):
