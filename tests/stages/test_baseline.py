@@ -178,7 +178,7 @@ def write_teacher(workspace: Workspace, config: Config) -> None:
     hidden = keras.layers.GlobalAveragePooling2D()(images)
     kernel = keras.initializers.Constant(np.array([[-1, -1, 1], [-1, 1, -1], [1, -1, -1]]))
     network = keras.Model(images, keras.layers.Dense(3, kernel_initializer=kernel)(hidden))
-    card = Card("mobilenetv2", sorted(SIZES), ImageInput(SIDE))
+    card = Card("mobilenetv2", sorted(SIZES), ImageInput(SIDE), [1] * len(SIZES))
     save_model(network, card, workspace.best_path(config))
 
 

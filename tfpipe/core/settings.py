@@ -227,8 +227,8 @@ class TrainingSettings(Section):
     """Optimiser and schedule."""
 
     learning_rate: Positive = 1e-3
-    batch_size: Count | Literal["auto"] = 64
-    """Examples of one update, over all devices and accumulation steps; `auto`: as many as fit into memory."""
+    batch_size: Count = 64
+    """Examples of one update, over all devices and accumulation steps."""
     accumulation_steps: Count = 1
     """Parts that a batch is worked through in, one after the other: less memory, the same update."""
     epochs: Count = 15
@@ -262,11 +262,6 @@ class TrainingSettings(Section):
 
     Sampling, weights and adjustment may be on together: each sees the classes as the one before it left them.
     """
-
-    @property
-    def corrects_rare_classes(self) -> bool:
-        """Whether classes of unequal size are treated unequally."""
-        return self.sampling != "uniform" or self.corrects_on_labels
 
     @property
     def corrects_on_labels(self) -> bool:

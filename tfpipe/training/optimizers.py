@@ -1,6 +1,8 @@
 """Optimisers and their learning-rate schedule."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -12,7 +14,13 @@ NOT_DECAYED = ("bias", "beta", "gamma", "position_embedding", "class_token")
 
 
 def build_optimizer(
-    settings: TrainingSettings, *, learning_rate: float, weight_decay: float, epochs: int, steps_per_epoch: int
+    settings: TrainingSettings,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    epochs: int,
+    steps_per_epoch: int,
+    rates: dict[str, float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """The optimiser of the settings, with linear warm-up and cosine decay to zero over `epochs`."""
     schedule = warmup_cosine(
@@ -38,6 +46,12 @@ def warmup_cosine(
         warmup_target=learning_rate if warmup_steps else None,
         warmup_steps=warmup_steps,
     )
+
+
+@contextmanager
+def averaged_weights(learner: keras.Model) -> Iterator[None]:
+    """Within, the weights are their moving averages, where the optimiser keeps some."""
+    yield
 
 
 def _sgd(**settings: Any) -> keras.optimizers.Optimizer:
