@@ -55,8 +55,9 @@ def open_course(config: Config, workspace: Workspace, step: str) -> Course:
         DataError: when there is too little to train on.
         MismatchError: when `model.num_classes` is not what the records have.
     """
-    make_reproducible(config.seed, deterministic=config.deterministic, precision=config.training.precision)
+    # Workers find each other before TensorFlow does anything else.
     strategy = build_strategy(config.training.strategy)
+    make_reproducible(config.seed, deterministic=config.deterministic, precision=config.training.precision)
     _check_xla(config, strategy)
     records = training_records(config, workspace)
     batch_size = _batch_size(config, records.num_examples, strategy.num_replicas_in_sync)

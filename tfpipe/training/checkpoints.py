@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfpipe.core.cluster import this_worker
 from tfpipe.core.files import atomic_open, atomic_path
 from tfpipe.training.learner import Learner
 
@@ -47,9 +48,14 @@ class Checkpoints:
         return self.step_dir / f"{self.phase}.best.keras"
 
     def save(self, learner: Learner, done: Progress) -> None:
-        """Everything that the next step depends on: weights, optimiser, averages, metrics and random state."""
-        with atomic_open(self._state_path, "wb") as file:
-            np.savez(file, *[np.asarray(v) for v in _state(learner)], progress=json.dumps(asdict(done)))
+        """Everything that the next step depends on: weights, optimiser, averages, metrics and random state.
+
+        All workers call this, since a metric is the sum of what each has counted; the chief writes.
+        """
+        values = [np.asarray(variable) for variable in _state(learner)]
+        if this_worker().is_chief:
+            with atomic_open(self._state_path, "wb") as file:
+                np.savez(file, *values, progress=json.dumps(asdict(done)))
 
     def load(self, learner: Learner) -> Progress:
         """What `save` wrote, into `learner`; the beginning, if it wrote nothing."""

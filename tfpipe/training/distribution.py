@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+import keras
 import tensorflow as tf
 
 from tfpipe.core.cluster import this_worker
@@ -39,13 +40,25 @@ def spread(strategy: tf.distribute.Strategy, ds: tf.data.Dataset) -> Iterable[ob
     return strategy.distribute_datasets_from_function(lambda _: cut.prefetch(2 * replicas))
 
 
-def agree(strategy: tf.distribute.Strategy, variables: Iterable[tf.Variable]) -> None:
+def build_vote(strategy: tf.distribute.Strategy) -> Callable[..., tuple[bool, ...]]:
+    """A function of yes-or-no questions: for each, whether any worker says yes. All must ask at the same step."""
+    if this_worker().num_workers == 1:
+        return lambda *answers: answers
+
+    @tf.function
+    def count(answers: tf.Tensor) -> tf.Tensor:
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, args=(answers,)), axis=None)
+
+    return lambda *answers: tuple(bool(yes) for yes in count(tf.constant(answers, tf.float32)).numpy())
+
+
+def agree(strategy: tf.distribute.Strategy, variables: Iterable[keras.Variable]) -> None:
     """Give all replicas the mean of what each has averaged by itself: batch norm's moving statistics."""
     if strategy.num_replicas_in_sync == 1:
         return
     for variable in variables:
-        if variable.dtype.is_floating:
-            variable.assign(strategy.reduce(tf.distribute.ReduceOp.MEAN, variable, axis=None))
+        if tf.as_dtype(variable.dtype).is_floating:
+            variable.assign(strategy.reduce(tf.distribute.ReduceOp.MEAN, variable.value, axis=None))
 
 
 @contextmanager

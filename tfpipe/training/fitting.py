@@ -18,7 +18,7 @@ from tfpipe.core.errors import EnvironmentProblemError
 from tfpipe.core.files import atomic_open
 from tfpipe.core.progress import Advance, progress
 from tfpipe.training.checkpoints import Checkpoints, Progress, SaveNetwork
-from tfpipe.training.distribution import agree, spread, telling_who_is_gone
+from tfpipe.training.distribution import agree, build_vote, spread, telling_who_is_gone
 from tfpipe.training.learner import Learner
 from tfpipe.training.metrics import build_metrics
 from tfpipe.training.optimizers import averaged_weights
@@ -115,6 +115,7 @@ class _Run:
         self.done = done
         self.step = _compiled(learner, strategy, xla=plan.xla)
         self.predict = tf.function(lambda images: learner.network(images, training=False), reduce_retracing=True)
+        self.any_says = build_vote(strategy)
         self.saved_at = time.monotonic()
 
     @property
@@ -131,9 +132,10 @@ class _Run:
             self.step(next(batches))
             done.step += 1
             advance(1, note)
-            if told.to_stop or time.monotonic() - self.saved_at > plan.checkpoint_s:
+            stop, due = self.any_says(told.to_stop, time.monotonic() - self.saved_at > plan.checkpoint_s)
+            if stop or due:
                 self._save_state()
-            if told.to_stop:
+            if stop:
                 raise KeyboardInterrupt
 
     def end_epoch(self) -> None:
@@ -142,7 +144,7 @@ class _Run:
         agree(self.strategy, self.learner.non_trainable_variables)
         logs = {name: float(value) for name, value in self.learner.get_metrics_result().items()}
         self.learner.reset_metrics()
-        with averaged_weights(self.learner):
+        with averaged_weights(self.learner.optimizer):
             logs |= self._validate()
             done.epoch, done.step = done.epoch + 1, 0
             is_best = self._note_validation(logs)
@@ -175,8 +177,7 @@ class _Run:
         return {f"val_{metric.name}": float(metric.result()) for metric in metrics}
 
     def _save_state(self) -> None:
-        if this_worker().is_chief:
-            self.plan.checkpoints.save(self.learner, self.done)
+        self.plan.checkpoints.save(self.learner, self.done)
         self.saved_at = time.monotonic()
 
 
