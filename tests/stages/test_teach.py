@@ -1,4 +1,7 @@
-"""`teach` as processes of its own: killed and begun again, and over two workers. TFPIPE_TEST_KILLS sets how many kills."""
+"""`teach` as processes of its own: killed and begun again, and over two workers.
+
+TFPIPE_TEST_KILLS sets how many kills (2 by default).
+"""
 
 import csv
 import json

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tfpipe.core.errors import EnvironmentProblemError
 from tfpipe.core.settings import LossWeights, TrainingSettings
 from tfpipe.training import fitting
 from tfpipe.training.checkpoints import Checkpoints, Progress
@@ -130,7 +131,7 @@ def train(
     momentum: float = 0.8,
     seen: list[tuple[int, int]] | None = None,
 ) -> tuple[Progress, Weights]:
-    """As `teach` does: everything from the seed, then `fit`; `seen` gains the position from which data was asked for."""
+    """As `teach` does: everything from the seed, then `fit`; `seen` gains where data was asked for from."""
     make_reproducible(seed, deterministic=True)
     network = make_network(momentum=momentum)
 
@@ -416,3 +417,34 @@ def check_resumed_equals(whole: Run, plan: FitPlan, done: Progress, weights: Wei
     for number in range(1, EPOCHS + 1):
         ours, theirs = (p.checkpoints.checkpoint_dir / f"teach-{number:03d}.keras" for p in (plan, whole.plan))
         assert_equal_weights(saved_weights(ours), saved_weights(theirs))
+
+
+def test_a_step_that_does_not_fit_into_memory_ends_in_a_sentence(tmp_path: Path) -> None:
+    class TooLarge(Classifier):
+        def losses_of(self, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+            whole = tf.random.stateless_uniform((tf.shape(logits)[0], 2**20, 2**20), (1, 2))
+            return super().losses_of(targets, logits) + tf.reduce_sum(whole, axis=(1, 2))
+
+    network = make_network()
+    learner = TooLarge(network, hard_loss=HardLoss())
+    learner(tf.zeros((1, FEATURES)))
+    learner.compile(make_optimizer(0.1))
+    with pytest.raises(EnvironmentProblemError, match=r"out of memory .* Double training.accumulation_steps"):
+        fit(learner, batches_from, validation(), make_plan(tmp_path), Saves(), ONE_DEVICE)
+
+
+@pytest.mark.parametrize("parts", [2, 4, 8])
+def test_parts_of_a_batch_make_the_update_of_the_whole(tmp_path: Path, parts: int) -> None:
+    """Without batch norm and dropout, which see parts; but for the order in which float32 numbers are added."""
+    weights = []
+    for steps in (1, parts):
+        make_reproducible(SEED, deterministic=True)
+        network = keras.Sequential(
+            [keras.Input((FEATURES,)), keras.layers.Dense(16, activation="tanh"), keras.layers.Dense(CLASSES)]
+        )
+        learner = make_classifier(network, 0.1, accumulation_steps=steps)
+        done = fit(learner, batches_from, validation(), make_plan(tmp_path / str(steps)), Saves(), ONE_DEVICE)
+        weights.append(network.get_weights())
+        assert done.epoch == EPOCHS
+    for whole, in_parts in zip(*weights, strict=True):
+        np.testing.assert_allclose(in_parts, whole, atol=2e-6)

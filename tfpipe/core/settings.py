@@ -26,6 +26,9 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
+AUTO_BATCH = 64
+
+
 class Section(BaseModel):
     """Part of a settings file. Frozen; an unknown key is an error."""
 
@@ -227,8 +230,11 @@ class TrainingSettings(Section):
     """Optimiser and schedule."""
 
     learning_rate: Positive = 1e-3
-    batch_size: Count = 64
-    """Examples of one update, over all devices and accumulation steps."""
+    batch_size: Count | Literal["auto"] = AUTO_BATCH
+    """Examples of one update, over all devices and accumulation steps.
+
+    `auto`: 64, in as few accumulation steps as memory allows; more would ask for another learning rate.
+    """
     accumulation_steps: Count = 1
     """Parts that a batch is worked through in, one after the other: less memory, the same update."""
     epochs: Count = 15

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from tfpipe.core.cluster import this_worker
 from tfpipe.core.config import Config
-from tfpipe.core.errors import ConfigError, DataError, MismatchError
-from tfpipe.core.settings import TrainingSettings
+from tfpipe.core.errors import ConfigError, DataError, EnvironmentProblemError, MismatchError
+from tfpipe.core.progress import say
+from tfpipe.core.settings import AUTO_BATCH, ModelSettings, TrainingSettings
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.long_tail import Corrections, correct, count_classes
@@ -23,6 +24,7 @@ from tfpipe.training.distribution import build_strategy
 from tfpipe.training.fitting import FitPlan, fit
 from tfpipe.training.learner import Classifier, Learner
 from tfpipe.training.losses import HardLoss
+from tfpipe.training.memory import largest_that_fits
 from tfpipe.training.optimizers import build_optimizer
 from tfpipe.training.reproducible import make_reproducible
 
@@ -60,7 +62,8 @@ def open_course(config: Config, workspace: Workspace, step: str) -> Course:
     make_reproducible(config.seed, deterministic=config.deterministic, precision=config.training.precision)
     _check_xla(config, strategy)
     records = training_records(config, workspace)
-    batch_size = _batch_size(config, records.num_examples, strategy.num_replicas_in_sync)
+    replicas = strategy.num_replicas_in_sync
+    batch_size, accumulation_steps = _find_batch(config, records, replicas)
     counts = count_classes(
         iter_rows(workspace.splits_path(config)), records.classes, split=records.split, region=records.region
     )
@@ -74,7 +77,7 @@ def open_course(config: Config, workspace: Workspace, step: str) -> Course:
         Card(config.network.name, records.classes, spec, counts.tolist()),
         correct(config.training, counts),
         batch_size,
-        config.training.accumulation_steps,
+        accumulation_steps,
     )
 
 
@@ -173,15 +176,7 @@ def start_network(course: Course) -> keras.Model:
         MismatchError: when the other knows other classes.
     """
     config, card = course.config, course.card
-    network = build_model(
-        config.network,
-        num_classes=len(card.classes),
-        image_size=card.image_input.size,
-        dropout=config.dropout,
-        stochastic_depth=config.regularization.stochastic_depth,
-        rematerialize=config.training.rematerialize,
-        seed=config.seed,
-    )
+    network = _build(config.network, config, len(card.classes))
     if config.start_config:
         other, other_card = load_model(course.workspace.best_path(config.start_config))
         check_classes(card.classes, other_card.classes, f"{config.start_config.name} (model.start_from)")
@@ -216,19 +211,56 @@ def _rates(network: keras.Model, settings: TrainingSettings) -> dict[str, float]
     return {path: settings.layer_decay**depth for path, depth in layer_depths(network).items()}
 
 
-def _batch_size(config: Config, num_examples: int, replicas: int) -> int:
-    """As the settings say, or as many as there are; a multiple of the parts that a batch is cut into."""
-    parts = replicas * config.training.accumulation_steps
-    wanted = config.training.batch_size
+def _find_batch(config: Config, records: Records, replicas: int) -> tuple[int, int]:
+    """Examples of an update, and parts that each device works through them in; at most as many as there are."""
+    wanted, steps = config.training.batch_size, config.training.accumulation_steps
+    if wanted == "auto":
+        wanted, steps = AUTO_BATCH, _find_accumulation_steps(config, len(records.classes), AUTO_BATCH // replicas)
+    parts = replicas * steps
     if wanted % parts:
         raise ConfigError(
             f"{config.path}: training.batch_size: {wanted} cannot be cut into {replicas} devices times "
-            f"{config.training.accumulation_steps} training.accumulation_steps; choose a multiple of {parts}."
+            f"{steps} training.accumulation_steps; choose a multiple of {parts}."
         )
-    size = min(wanted, num_examples // parts * parts)
+    size = min(wanted, records.num_examples // parts * parts)
     if not size:
-        raise DataError(f"{config.path}: {num_examples} training examples, and a batch has {parts} parts.")
-    return size
+        raise DataError(f"{config.path}: {records.num_examples} training examples, and a batch has {parts} parts.")
+    return size, steps
+
+
+def _find_accumulation_steps(config: Config, num_classes: int, share: int) -> int:
+    """As few as let one device work through its share of a batch; tried on a network that is thrown away."""
+    fresh = config.network.model_copy(update={"weights": "none", "pretrained": False})
+    network = _build(fresh, config, num_classes)
+    learner = Classifier(network, hard_loss=HardLoss())
+    learner.compile(build_optimizer(config.training, learning_rate=0.0, weight_decay=0.0, epochs=1, steps_per_epoch=1))
+    step = tf.function(learner.train_step, reduce_retracing=True)
+
+    def try_step(size: int) -> None:
+        step((tf.zeros((size, *network.input_shape[1:])), tf.one_hot(tf.zeros(size, tf.int32), num_classes)))
+
+    sizes = [size for size in range(1, share + 1) if share % size == 0]
+    fitting = largest_that_fits(try_step, sizes)
+    if not fitting:
+        raise EnvironmentProblemError(
+            f"{config.path}: training.batch_size: auto: not even one image at a time fits into memory. Choose "
+            "a smaller model or data.image_size, or set training.rematerialize."
+        )
+    say(f"training.batch_size: auto: {AUTO_BATCH}, {fitting} at a time on each device")
+    make_reproducible(config.seed, deterministic=config.deterministic, precision=config.training.precision)
+    return share // fitting
+
+
+def _build(model: ModelSettings, config: Config, num_classes: int) -> keras.Model:
+    return build_model(
+        model,
+        num_classes=num_classes,
+        image_size=config.data.image_size,
+        dropout=config.dropout,
+        stochastic_depth=config.regularization.stochastic_depth,
+        rematerialize=config.training.rematerialize,
+        seed=config.seed,
+    )
 
 
 def _check_xla(config: Config, strategy: tf.distribute.Strategy) -> None:
