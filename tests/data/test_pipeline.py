@@ -163,7 +163,7 @@ def test_weights_of_one_are_no_sampling_at_all(train: Records) -> None:
 
 
 def test_mixing_keeps_the_shares_that_sampling_gave_the_classes(train: Records) -> None:
-    schedule = sampled(100, batch_size=NUM_TRAIN)
+    schedule = sampled(40, batch_size=NUM_TRAIN)
     drawn = np.concatenate([targets for _, targets in plain(train, schedule)]).mean(axis=0)
     mixed = plain(train, schedule, mixup_alpha=0.8, cutmix_alpha=0.8)
     np.testing.assert_allclose(np.concatenate([t for _, t in mixed]).mean(axis=0), drawn, atol=0.03)
