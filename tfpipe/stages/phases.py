@@ -25,7 +25,7 @@ from tfpipe.training.fitting import FitPlan, fit
 from tfpipe.training.learner import Classifier, Learner
 from tfpipe.training.losses import HardLoss
 from tfpipe.training.memory import largest_that_fits
-from tfpipe.training.optimizers import build_optimizer
+from tfpipe.training.optimizers import LossScaling, build_optimizer
 from tfpipe.training.reproducible import make_reproducible
 
 EVALUATION_BATCH = 64
@@ -141,16 +141,15 @@ def fit_phase(learner: Learner, batches_of: BatchesOf, course: Course, plan: Fit
     """Fit what learns, with the optimiser of the settings, and keep the networks under the course's card."""
     settings, network = course.config.training, learner.network
     learner(tf.zeros((1, *network.input_shape[1:])))
-    learner.compile(
-        build_optimizer(
-            settings,
-            learning_rate=learning_rate,
-            weight_decay=course.config.weight_decay,
-            epochs=plan.epochs,
-            steps_per_epoch=plan.steps_per_epoch,
-            rates=_rates(network, settings),
-        )
+    optimizer = build_optimizer(
+        settings,
+        learning_rate=learning_rate,
+        weight_decay=course.config.weight_decay,
+        epochs=plan.epochs,
+        steps_per_epoch=plan.steps_per_epoch,
+        rates=_rates(network, settings),
     )
+    learner.compile(LossScaling(optimizer) if settings.precision == "float16" else optimizer)
     epochs = Epochs(
         course.batch_size,
         plan.epochs,
