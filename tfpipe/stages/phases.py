@@ -60,7 +60,7 @@ def open_course(config: Config, workspace: Workspace, step: str) -> Course:
     # Workers find each other before TensorFlow does anything else.
     strategy = build_strategy(config.training.strategy)
     make_reproducible(config.seed, deterministic=config.deterministic, precision=config.training.precision)
-    _check_xla(config, strategy)
+    _check_devices(config, strategy)
     records = training_records(config, workspace)
     replicas = strategy.num_replicas_in_sync
     batch_size, accumulation_steps = _find_batch(config, records, replicas)
@@ -262,7 +262,12 @@ def _build(model: ModelSettings, config: Config, num_classes: int) -> keras.Mode
     )
 
 
-def _check_xla(config: Config, strategy: tf.distribute.Strategy) -> None:
+def _check_devices(config: Config, strategy: tf.distribute.Strategy) -> None:
+    if config.training.precision == "float16" and this_worker().num_workers > 1:
+        raise ConfigError(
+            f"{config.path}: training.precision: float16 leaves out steps that overflow, and workers do not hear of "
+            "each other's. Choose bfloat16."
+        )
     if config.training.xla and strategy.num_replicas_in_sync > 1:
         raise ConfigError(
             f"{config.path}: training.xla: TensorFlow compiles a step for one device, not for "
