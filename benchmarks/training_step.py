@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,7 +42,7 @@ def measure(folder: Path) -> list[Table]:
     )
     steps = Table("Training step", how, "images/s", {name: r["images_per_second"] for name, r in found.items()})
     seconds = found["ours, from records"]["checkpoint_s"]
-    how = "Writing the state of that network, its optimiser and metrics, synced to the disk; every ten minutes by default."
+    how = "Writing the state of network, optimiser and metrics, synced to the disk; every ten minutes by default."
     saves = Table("Checkpoint", how, "s", {"between two checkpoints": 600.0, "one checkpoint": seconds})
     return [steps, saves]
 
@@ -94,6 +95,7 @@ def _main(
     from tfpipe.training.fitting import FitPlan, fit
     from tfpipe.training.learner import Classifier
     from tfpipe.training.losses import HardLoss
+    from tfpipe.training.metrics import build_metrics
     from tfpipe.training.optimizers import build_optimizer
     from tfpipe.training.reproducible import make_reproducible
 
@@ -111,9 +113,7 @@ def _main(
     times: list[float] = []
     if bare:
         loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-        network.compile(
-            keras.optimizers.AdamW(1e-3), loss, metrics=["accuracy", keras.metrics.TopKCategoricalAccuracy(5)]
-        )
+        network.compile(keras.optimizers.AdamW(1e-3), loss, metrics=build_metrics())
         ends = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: times.append(time.perf_counter()))
         network.fit(held, epochs=EPOCHS, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[ends])
         return {"images_per_second": _best(times, steps)}
@@ -146,7 +146,7 @@ def _main(
 
 
 def _best(times: list[float], steps: int) -> float:
-    return steps * BATCH / min(after - before for before, after in zip(times, times[1:], strict=False))
+    return steps * BATCH / min(after - before for before, after in pairwise(times))
 
 
 if __name__ == "__main__":
