@@ -1,5 +1,7 @@
 """`teach`: fit a teacher on labels."""
 
+from dataclasses import replace
+
 import keras
 
 from tfpipe.core.cluster import this_worker
@@ -34,6 +36,9 @@ def run(config: Config, workspace: Workspace) -> Metrics:
 def _fit_head(network: keras.Model, course: Course) -> None:
     """The last layer alone, so that the others are not disturbed by one that knows nothing yet."""
     training = course.config.training
+    # A linear layer on features that stand still needs no warm-up.
+    at_once = course.config.model_copy(update={"training": training.model_copy(update={"warmup_epochs": 0})})
+    course = replace(course, config=at_once)
     plan = plan_phase(course, "head", training.head_epochs)
     backbone = [layer for layer in network.layers if layer.name != "logits"]
     _set_trainable(backbone, False)
