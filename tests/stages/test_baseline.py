@@ -26,6 +26,7 @@ from tfpipe.data.rows import Row, write_rows
 from tfpipe.data.workers import Runner
 from tfpipe.models.saving import Card, save_model
 from tfpipe.stages import baseline, distill, evaluate, reference, teach
+from tfpipe.stages.evaluate import predictions
 from tfpipe.training import probe
 
 SIDE = 32
@@ -155,7 +156,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes_without_making_its_feature
         patch.setattr(probe, "fit_linear_layers", interrupted)
         baseline.run(config, workspace)
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "evaluation_batches", interrupted)
+        patch.setattr(predictions, "evaluation_batches", interrupted)
         assert baseline.run(config, workspace) == scored
     found = workspace.step_dir(config, "baseline") / "predictions.npz"
     assert found.read_bytes() == (workspace.root / "first.npz").read_bytes()
