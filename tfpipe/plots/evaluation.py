@@ -74,16 +74,37 @@ def plot_buckets(per_bucket: Mapping[str, Numbers], path: Path) -> None:
 
 
 def plot_classes(per_class: Mapping[str, float], min_recall: float, path: Path) -> None:
-    """Recall of each class, or of those that are recognised least."""
-    shown = sorted(per_class.items(), key=lambda pair: (pair[1], pair[0]))[:MOST_BARS]
+    """Recall of each class; of very many, how many have how much."""
+    if len(per_class) > MOST_BARS:
+        _plot_many_classes(np.sort(list(per_class.values())), min_recall, path)
+        return
+    shown = sorted(per_class.items(), key=lambda pair: (pair[1], pair[0]))
     figure = new_figure(8, 1.2 + 0.2 * len(shown))
     axes = figure.subplots()
-    dress(axes, _told("classes by recall, the lowest first", len(shown), len(per_class)), grid="x")
+    dress(axes, "classes by recall, the lowest first", grid="x")
     colors = [RUST if recall < min_recall else GREEN for _, recall in shown]
     axes.barh(range(len(shown)), [recall for _, recall in shown], 0.7, color=colors)
     axes.axvline(min_recall, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
     name_rows(axes, [name for name, _ in shown])
     _from_nothing_to_all(axes)
+    save_png(figure, path)
+
+
+def _plot_many_classes(recalls: Array, min_recall: float, path: Path) -> None:
+    """Args: recalls (num_classes,), rising."""
+    below = int((recalls < min_recall).sum())
+    figure = new_figure(8, 4)
+    axes = figure.subplots()
+    dress(
+        axes, f"{below:,} of {len(recalls):,} classes are below {100 * min_recall:.0f} % recall", x="classes, in order"
+    )
+    places = np.arange(len(recalls) + 1)
+    axes.fill_between(places, np.append(recalls, recalls[-1]), step="post", color=LEAF)
+    axes.fill_between(places[: below + 1], recalls[: below + 1], step="post", color=RUST)
+    axes.axhline(min_recall, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.set_xlim(0, len(recalls))
+    axes.set_ylim(0, 1)
+    in_percent(axes, "y")
     save_png(figure, path)
 
 
@@ -101,14 +122,14 @@ def plot_confusion(matrix: Array, names: Sequence[str], num_classes: int, path: 
     side = 2.6 + 0.3 * len(names)
     figure = new_figure(side + 1.2, side)
     axes = figure.subplots()
-    dress(axes, _told("classes", len(names), num_classes), x="said", y="is", grid="")
+    dress(axes, f"{_told('classes', len(names), num_classes)}, per cent of each row", x="said", y="is", grid="")
     axes.imshow(shares, cmap=_from_paper_to_green(), vmin=0, vmax=1, aspect="auto")
     shown = [shorten(name) for name in names]
     axes.set_yticks(range(len(names)), shown, parse_math=False)
     axes.set_xticks(range(shares.shape[1]), [*shown, "others"][: shares.shape[1]], rotation=90, parse_math=False)
     for (row, column), share in np.ndenumerate(shares):
         if share >= 0.005:
-            color = PAPER if share > 0.5 else INK
+            color = PAPER if share > 0.65 else INK
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=color)
     save_png(figure, path)
 
@@ -123,7 +144,9 @@ def plot_reliability(reliability: Numbers, path: Path) -> None:
     above.bar(lows, [each["accuracy"] for each in bins], widths, align="edge", color=LEAF, edgecolor=PAPER)
     above.plot([0, 1], [0, 1], color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)), label="as sure as right")
     confidences, accuracies = ([each[name] for each in bins] for name in ("confidence", "accuracy"))
-    above.plot(confidences, accuracies, "o", color=RUST, markersize=4, label="mean confidence of the bin")
+    above.plot(
+        confidences, accuracies, "o", color=RUST, markersize=4, clip_on=False, label="mean confidence of the bin"
+    )
     above.set_ylim(0, 1)
     in_percent(above, "y")
     add_legend(above, loc="upper left")

@@ -56,10 +56,10 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
 
 
 def in_percent(axes: Axes, axis: str) -> None:
-    """Shares from 0 to 1 as per cents."""
+    """Shares from 0 to 1 as per cents, with as many digits as tell the ticks apart."""
     from matplotlib.ticker import PercentFormatter
 
-    (axes.xaxis if axis == "x" else axes.yaxis).set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    (axes.xaxis if axis == "x" else axes.yaxis).set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
 
 def shorten(name: str) -> str:

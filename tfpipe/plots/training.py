@@ -37,13 +37,15 @@ def plot_history(history_path: Path, png_path: Path) -> None:
         _draw(axes, _column(rows, train), color=QUIET, label="training")
         values = _column(rows, validation)
         _draw(axes, values, color=GREEN, label="validation")
-        if title.startswith("top"):
-            in_percent(axes, "y")
         if _known(values):
             place = best(_known(values), key=lambda number: values[number])
             axes.plot(place + 1, values[place], "o", color=RUST, markersize=6, label=f"best: epoch {place + 1}")
             add_legend(axes)
         _mark_phases(axes, phases)
+        if title.startswith("top"):
+            in_percent(axes, "y")
+            low, high = axes.get_ylim()
+            axes.set_yticks([tick for tick in axes.get_yticks() if max(low, 0) <= tick <= min(high, 1)])
     save_png(figure, png_path)
 
 
@@ -66,19 +68,20 @@ def _mark_phases(axes: Axes, phases: list[str]) -> None:
     """A line where a phase begins, and whole numbers below."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
     axes.set_xlim(0.5, len(phases) + 0.5)
     starts = [number for number, phase in enumerate(phases) if number == 0 or phases[number - 1] != phase]
     if len(starts) == 1:
         return
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.12 * (high - low))
-    for start in starts:
+    axes.set_ylim(low, high + 0.18 * (high - low))
+    for number, start in enumerate(starts):
         axes.axvline(start + 0.5, color=LINE if start == 0 else QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
         axes.annotate(
             *(phases[start], (start + 0.5, 1)),
             xycoords=("data", "axes fraction"),
-            xytext=(4, -10),
+            # Below each other in turn: a short phase has no room beside its name.
+            xytext=(4, -10 - 11 * (number % 2)),
             textcoords="offset points",
             fontsize=8,
             color=QUIET,

@@ -54,6 +54,17 @@ def resample(outcomes: Outcomes, regions: Array, *, resamples: int, seed: int) -
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def share_interval(values: Array, num_examples: int, *, level: float = LEVEL) -> Interval:
+    """That of a share of so many photos.
+
+    Where all of them count, or none, no resample differs; the interval is then the exact one (Clopper 1934).
+    """
+    found, least = interval(values, level=level), ((1 - level) / 2) ** (1 / max(num_examples, 1))
+    if found.low == 1:
+        return Interval(least, 1.0)
+    return Interval(0.0, 1 - least) if found.high == 0 else found
+
+
 def interval(values: Array, *, level: float = LEVEL) -> Interval:
     """The percentile interval of a score, or of a difference of two, over resamples."""
     known = values[~np.isnan(values)]

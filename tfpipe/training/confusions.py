@@ -59,7 +59,8 @@ def confused_classes(outcomes: Outcomes, most: int) -> list[int]:
     if outcomes.num_classes <= most:
         return list(range(outcomes.num_classes))
     chosen: dict[int, None] = {}
-    for confusion in most_confused(outcomes, most):
+    # A class may stand in as many pairs as there are classes.
+    for confusion in most_confused(outcomes, most**2):
         chosen |= dict.fromkeys((confusion.label, confusion.answer))
     return sorted(list(chosen)[:most])
 

@@ -36,8 +36,8 @@ def reliability(confidences: Array, right: Array, *, num_bins: int = NUM_BINS) -
                 "low": float(edges[number]),
                 "high": float(edges[number + 1]),
                 "count": int(counts[number]),
-                "confidence": float(confidence[number]),
-                "accuracy": float(accuracy[number]),
+                "confidence": float(confidence[number]) if counts[number] else None,
+                "accuracy": float(accuracy[number]) if counts[number] else None,
             }
             for number in range(num_bins)
         ],

@@ -5,7 +5,7 @@ from pathlib import Path
 from tfpipe.core.page import build_document
 from tfpipe.core.page.markup import Html, tag
 from tfpipe.core.page.thumbnails import Album
-from tfpipe.plots.page.chapters import CHAPTERS, Evaluation, percent, span
+from tfpipe.plots.page.chapters import CHAPTERS, Evaluation, percent, signed, span
 from tfpipe.plots.page.confusions import confusions
 
 STYLE_PATH = Path(__file__).with_name("style.css")
@@ -56,12 +56,12 @@ def _numbers(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     }
     numbers = [(title, percent(metrics[name]), span(intervals[name])) for name, title in shares.items()]
     if "gain_over_baseline" in metrics:
-        above = f"{100 * metrics['gain_over_baseline']:+.1f} pp"
+        above = f"{signed(metrics['gain_over_baseline'])} pp"
         numbers.append(("over the baseline", above, f"of {percent(metrics['baseline_top1_accuracy'])}"))
     weak = f"of {metrics['num_classes_tested']:,} tested"
     return [
         *numbers,
         ("loss", f"{metrics['loss']:.3f}", f"{intervals['loss']['low']:.3f}–{intervals['loss']['high']:.3f}"),
-        (f"classes below {evaluation.min_recall:.0%} recall", f"{metrics['num_classes_below']:,}", weak),
+        (f"classes below {100 * evaluation.min_recall:.0f} % recall", f"{metrics['num_classes_below']:,}", weak),
         ("calibration error", f"{metrics['reliability']['ece']:.3f}", ""),
     ]

@@ -29,6 +29,8 @@ class Evaluation:
     """(classes, classes + 1): what photos of each class were said to be; in the last column, another class."""
     matrix_classes: Sequence[str]
     num_classes: int
+    class_sizes: Mapping[str, int]
+    """Photos of each class that was tested."""
     photos: Mapping[str, bytes]
     """Id → JPEG bytes, of those that `confusions` names."""
 
@@ -36,6 +38,11 @@ class Evaluation:
 def percent(share: float) -> str:
     """93.4 %."""
     return "—" if np.isnan(share) else f"{100 * share:.1f} %"
+
+
+def signed(share: float) -> str:
+    """+1.2, of a difference, in percentage points."""
+    return f"{100 * share:+.1f}".replace("-", "−")
 
 
 def span(interval: Mapping[str, float]) -> str:
@@ -95,8 +102,8 @@ def _difference(title: str, row: Numbers, reach: float, name: str, other: str) -
         tag("th", title, scope="row"),
         [tag("td", percent(row[key]), class_="number") for key in ("this", "that")],
         tag("td", bar if known else "", class_="bar"),
-        tag("td", f"{100 * row['difference']:+.1f}" if known else "—", class_="number"),
-        tag("td", f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}" if known else "", class_="range"),
+        tag("td", signed(row["difference"]) if known else "—", class_="number"),
+        tag("td", f"{signed(row['low'])} to {signed(row['high'])}" if known else "", class_="range"),
         tag("td", who, class_="who"),
         class_=verdict,
     )
@@ -144,27 +151,43 @@ def _buckets(evaluation: Evaluation) -> Html:
         if numbers["num_examples"]
     ]
     lead = "Classes by how many training photos they have."
-    below = f"below {evaluation.min_recall:.0%}"
+    below = f"below {100 * evaluation.min_recall:.0f} %"
     head = ("training photos", "classes", "test photos", "top-1", "", "mean recall", "", below)
     return section("Class frequency", lead, table(head, rows))
 
 
 def _classes(evaluation: Evaluation) -> Html:
-    per_class = evaluation.metrics["per_class"]
-    shown = sorted(per_class.items(), key=lambda pair: (pair[1], pair[0]))[:MOST_CLASSES]
+    per_class, sizes = evaluation.metrics["per_class"], evaluation.class_sizes
+    shown = sorted(per_class.items(), key=lambda pair: (pair[1], -sizes[pair[0]], pair[0]))[:MOST_CLASSES]
     bars = [
         tag(
             "li",
             tag("span", name, class_="name", title=name),
             tag("i", class_="single" if recall < evaluation.min_recall else "head", style=f"--share:{recall:.4f}"),
-            tag("span", percent(recall), class_="number"),
+            tag("span", f"{percent(recall)} of {sizes[name]:,}", class_="number"),
         )
         for name, recall in shown
     ]
     below = evaluation.metrics["num_classes_below"]
-    lead = f"Recall, the lowest first. {below:,} of {len(per_class):,} are below {evaluation.min_recall:.0%}"
+    lead = f"Recall, the lowest first. {below:,} of {len(per_class):,} are below {100 * evaluation.min_recall:.0f} %"
     more = "." if len(shown) == len(per_class) else f"; the lowest {len(shown)} are shown."
-    return section("Classes", lead + more, tag("ul", bars, class_="bars"))
+    overview = together() if len(shown) == len(per_class) else _spread(list(per_class.values()), evaluation.min_recall)
+    return section("Classes", lead + more, overview, tag("ul", bars, class_="bars recalls"))
+
+
+def _spread(recalls: Sequence[float], min_recall: float) -> Html:
+    """How many classes have how much recall, by tenths."""
+    counts, edges = np.histogram(recalls, np.linspace(0, 1, 11))
+    bars = [
+        tag(
+            "li",
+            tag("span", f"{100 * low:.0f}–{100 * low + 10:.0f} %", class_="name"),
+            tag("i", class_="single" if low < min_recall else "head", style=f"--share:{count / max(counts):.4f}"),
+            tag("span", f"{count:,} classes", class_="number"),
+        )
+        for low, count in zip(edges[:-1].tolist(), counts.tolist(), strict=True)
+    ]
+    return tag("ul", bars, class_="bars recalls spread")
 
 
 def _reliability(evaluation: Evaluation) -> Html:

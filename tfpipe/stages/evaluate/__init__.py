@@ -21,7 +21,7 @@ from tfpipe.stages.evaluate.predictions import (
 )
 from tfpipe.stages.evaluate.report import write_report
 from tfpipe.stages.evaluate.tables import write_per_class, write_predictions
-from tfpipe.training.bootstrap import interval, resample
+from tfpipe.training.bootstrap import interval, resample, share_interval
 from tfpipe.training.comparison import Draws
 from tfpipe.training.confusions import most_confused, surest_right
 from tfpipe.training.outcomes import judge
@@ -75,13 +75,18 @@ def _predict_split(records: Records, config: Config, workspace: Workspace) -> Pr
 
 def _with_intervals(scores: Metrics, draws: Draws) -> Metrics:
     """The scores, with how far each would move with another draw of photos."""
-    intervals = {measured: asdict(interval(values)) for measured, values in draws.items()}
+    whole = {name: interval(values) for (region, name), values in draws.items() if not region}
+    for name in ("top1_accuracy", "top5_accuracy"):
+        whole[name] = share_interval(draws["", name], scores["num_examples"])
     by_region = {
-        region: numbers | {f"{name}_interval": intervals[region, name] for name in ("top1", "top5")}
+        region: numbers
+        | {
+            f"{name}_interval": asdict(share_interval(draws[region, name], numbers["num_examples"]))
+            for name in ("top1", "top5")
+        }
         for region, numbers in scores["by_region"].items()
     }
-    whole = {name: found for (region, name), found in intervals.items() if not region}
-    return scores | {"by_region": by_region, "intervals": whole}
+    return scores | {"by_region": by_region, "intervals": {name: asdict(found) for name, found in whole.items()}}
 
 
 def _confusions(said: Predictions, count: int) -> list[dict[str, Any]]:

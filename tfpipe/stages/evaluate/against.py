@@ -68,7 +68,10 @@ def _table(name: str, other: str, found: dict[str, Any]) -> Iterator[str]:
     for title, row in lines:
         values = "  ".join(f"{100 * row[key]:>{size}.1f}" for key, size in zip(("this", "that"), columns, strict=True))
         interval = f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
-        yield f"  {title:{width}}  {values}  {100 * row['difference']:+6.1f}  {interval:15}{_verdict(row, name, other)}"
+        line = (
+            f"  {title:{width}}  {values}  {100 * row['difference']:+6.1f}  {interval:15}{_verdict(row, name, other)}"
+        )
+        yield line.rstrip()
     alone = found["mcnemar"]
     yield (
         f"  right where the other is wrong: {name} {alone['only_this']:,}, {other} {alone['only_that']:,} photos; "

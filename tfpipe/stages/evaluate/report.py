@@ -37,6 +37,7 @@ def write_report(said: Predictions, metrics: Metrics, records: Records, config: 
     """Everything that is for the eye, in the step's folder."""
     folder = workspace.step_dir(config, "evaluate")
     classes = confused_classes(said.outcomes, MOST_CLASSES)
+    sizes = np.bincount(said.outcomes.labels, minlength=len(said.classes))
     evaluation = Evaluation(
         name=config.name,
         metrics=metrics,
@@ -45,6 +46,7 @@ def write_report(said: Predictions, metrics: Metrics, records: Records, config: 
         matrix=confusion_matrix(said.outcomes, classes),
         matrix_classes=[said.classes[number] for number in classes],
         num_classes=len(said.classes),
+        class_sizes={said.classes[number]: int(count) for number, count in enumerate(sizes) if count},
         photos=_photos(said, metrics, records),
     )
     with atomic_open(folder / "report.html") as file:
