@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import f1_score, recall_score
 
 from tfpipe.training import bootstrap
-from tfpipe.training.bootstrap import interval, measure, resample, share_interval
+from tfpipe.training.bootstrap import interval, measure, resample, score_interval, share_interval
 from tfpipe.training.outcomes import Outcomes, judge
 
 CLASSES = 7
@@ -85,6 +85,24 @@ def test_a_share_of_all_or_of_none_is_not_certain() -> None:
 
 def test_nothing_known_has_no_interval() -> None:
     assert np.isnan(interval(np.full(3, np.nan)).low)
+
+
+def test_the_mean_over_rare_classes_lies_within_its_interval() -> None:
+    """Of 400 classes with two photos each, most are spoiled in a resample: its F1 is always lower."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(400), 2)
+    answers = np.where(rng.uniform(size=800) < 0.7, labels, rng.integers(0, 400, 800))
+    wrong = (labels != answers).astype(int)
+    outcomes = Outcomes(400, labels, wrong, np.zeros(800), answers[:, None], np.ones((800, 1)))
+    regions = np.full(800, "")
+    draws = resample(outcomes, regions, resamples=300, seed=0)
+    score = f1_score(labels, answers, average="macro")
+    plain, moved = interval(draws["", "macro_f1"]), score_interval(("", "macro_f1"), draws["", "macro_f1"], score)
+    assert plain.high < score
+    assert moved.low < score < moved.high
+    assert moved.high - moved.low == pytest.approx(plain.high - plain.low)
+    shares = draws["", "top1_accuracy"]
+    assert score_interval(("", "top1_accuracy"), shares, 0.5) == interval(shares)
 
 
 def test_an_interval_is_the_middle_of_what_was_drawn() -> None:

@@ -91,7 +91,7 @@ def plot_classes(per_class: Mapping[str, float], min_recall: float, path: Path) 
 
 
 def _plot_many_classes(recalls: Array, min_recall: float, path: Path) -> None:
-    """Args: recalls (num_classes,), rising."""
+    """Recall of all classes as one curve; `recalls` (num_classes,) rise."""
     below = int((recalls < min_recall).sum())
     figure = new_figure(8, 4)
     axes = figure.subplots()

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpipe.training.bootstrap import Measure, interval, measure
+from tfpipe.training.bootstrap import Measure, measure, score_interval
 from tfpipe.training.outcomes import Outcomes
 
 Array = np.ndarray
@@ -28,9 +28,9 @@ def compare(this: Outcomes, that: Outcomes, regions: Array, *, this_draws: Draws
     for (region, name), value in measure(this, regions).items():
         key = (region, name)
         place = found["by_region"].setdefault(region, {}) if region else found
-        place[name] = {"this": value, "that": those[key], "difference": value - those[key]} | asdict(
-            interval(this_draws[key] - that_draws[key])
-        )
+        difference = value - those[key]
+        found_interval = score_interval(key, this_draws[key] - that_draws[key], difference)
+        place[name] = {"this": value, "that": those[key], "difference": difference} | asdict(found_interval)
     for region, place in found["by_region"].items():
         inside = regions == region
         place |= {"num_examples": int(inside.sum()), "mcnemar": mcnemar(this.right[inside], that.right[inside])}

@@ -21,7 +21,7 @@ from tfpipe.stages.evaluate.predictions import (
 )
 from tfpipe.stages.evaluate.report import write_report
 from tfpipe.stages.evaluate.tables import write_per_class, write_predictions
-from tfpipe.training.bootstrap import interval, resample, share_interval
+from tfpipe.training.bootstrap import resample, score_interval, share_interval
 from tfpipe.training.comparison import Draws
 from tfpipe.training.confusions import most_confused, surest_right
 from tfpipe.training.outcomes import judge
@@ -75,7 +75,11 @@ def _predict_split(records: Records, config: Config, workspace: Workspace) -> Pr
 
 def _with_intervals(scores: Metrics, draws: Draws) -> Metrics:
     """The scores, with how far each would move with another draw of photos."""
-    whole = {name: interval(values) for (region, name), values in draws.items() if not region}
+    whole = {
+        name: score_interval((region, name), values, scores[name])
+        for (region, name), values in draws.items()
+        if not region
+    }
     for name in ("top1_accuracy", "top5_accuracy"):
         whole[name] = share_interval(draws["", name], scores["num_examples"])
     by_region = {
