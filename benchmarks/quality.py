@@ -10,8 +10,7 @@ import json
 from pathlib import Path
 from statistics import mean, stdev
 
-import yaml
-
+from benchmarks.seeded import seeded_copies
 from tfpipe.core.config import load_config
 from tfpipe.stages.runner import run_step
 
@@ -26,7 +25,7 @@ def main() -> None:
     arguments = parser.parse_args()
     top1: dict[str, list[float]] = {}
     for seed in arguments.seeds:
-        for path in _seeded(arguments.folder, seed):
+        for path in seeded_copies(arguments.folder, seed):
             config = load_config(path)
             if config.role == "dataset" or (arguments.models and path.stem not in arguments.models):
                 continue
@@ -37,20 +36,6 @@ def main() -> None:
         for name, values in top1.items():
             spread = stdev(values) if len(values) > 1 else 0.0
             print(f"{name}: top-1 {mean(values):.4f} ± {spread:.4f} over {len(values)} seeds {values}", flush=True)
-
-
-def _seeded(folder: Path, seed: int) -> list[Path]:
-    """Copies of a folder's settings with another seed, and names of their own."""
-    target = Path("runs") / "quality" / "configs" / f"{folder.name}-seed{seed}"
-    target.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for path in sorted(folder.glob("*.yaml")):
-        document = yaml.safe_load(path.read_text()) | {"seed": seed}
-        if "dataset" in document:
-            document["dataset"] += f"_seed{seed}"
-        paths.append(target / path.name)
-        paths[-1].write_text(yaml.safe_dump(document))
-    return paths
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tfpipe.core.config import Config, load_config
 from tfpipe.core.errors import ConfigError
 
 PLAN = Path(__file__).parent / "plan"
+PLANTS = Path(__file__).parents[2] / "configs" / "plants"
 Write = Callable[..., Path]
 
 
@@ -96,6 +98,18 @@ def test_a_plan_files_rows_become_a_data_set_named_after_them() -> None:
     assert dataset.dataset == "dataset_splits"
     assert dataset.snapshot.source == "jsonl"
     assert dataset.snapshot.path == Path("data/dataset_splits.jsonl")
+
+
+@pytest.mark.parametrize("name", ["teacher_global", "teacher_regional", "student"])
+def test_the_configs_for_plants_have_the_plans_values(name: str) -> None:
+    """Every one that is no place on a disk; they may say more than the plan."""
+    places = {"data.train_jsonl", "data.split_name", "callbacks.checkpoint_dir"}
+    plan, ours = (yaml.safe_load((folder / f"{name}.yaml").read_text()) for folder in (PLAN, PLANTS))
+    teachers = [[t.get("weight"), t.get("region_filter")] for t in plan.pop("teachers", [])]
+    assert teachers == [[t.get("weight"), t.get("region_filter")] for t in ours.pop("teachers", [])]
+    for section, settings in plan.items():
+        for key, value in settings.items():
+            assert f"{section}.{key}" in places or ours[section][key] == value, f"{section}.{key}"
 
 
 # What the values come to

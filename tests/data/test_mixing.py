@@ -142,3 +142,12 @@ def test_with_both_a_coin_decides_for_the_whole_batch() -> None:
         assert from_one.all() or from_one.mean() < 0.2
         cut += bool(from_one.all())
     assert 15 <= cut <= 45
+
+
+def test_smoothing_mixed_labels_is_mixing_smoothed_labels() -> None:
+    """As in timm, which smooths first."""
+    images, targets = batch()
+    smooth = lambda values: 0.9 * values + 0.1 / NUM_CLASSES  # noqa: E731 - Szegedy 2016, §7
+    _, first = mix(images, smooth(targets), seed_of(5), mixup_alpha=0.8, cutmix_alpha=0.8)
+    _, mixed = mix(images, targets, seed_of(5), mixup_alpha=0.8, cutmix_alpha=0.8)
+    np.testing.assert_allclose(first, smooth(mixed), atol=1e-6)

@@ -162,6 +162,15 @@ def test_weights_of_one_are_no_sampling_at_all(train: Records) -> None:
     assert numbers(plain(train, sampled(2, np.ones(3)))) == numbers(plain(train, epochs(2)))
 
 
+def test_mixing_keeps_the_shares_that_sampling_gave_the_classes(train: Records) -> None:
+    schedule = sampled(40, batch_size=NUM_TRAIN)
+    drawn = np.concatenate([targets for _, targets in plain(train, schedule)]).mean(axis=0)
+    mixed = plain(train, schedule, mixup_alpha=0.8, cutmix_alpha=0.8)
+    np.testing.assert_allclose(np.concatenate([t for _, t in mixed]).mean(axis=0), drawn, atol=0.03)
+    # Drawn are 2.4, 5.6 and 15 of 23: chance cannot hide what uniform sampling would give.
+    np.testing.assert_allclose(drawn, [2.4 / 23, 5.6 / 23, 15 / 23], atol=0.03)
+
+
 @pytest.mark.parametrize("weight", [0.2, 3.0])
 def test_an_epoch_keeps_its_size_however_many_are_drawn(train: Records, weight: float) -> None:
     batches = plain(train, sampled(3, np.full(3, weight)))

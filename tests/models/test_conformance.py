@@ -73,7 +73,7 @@ def networks() -> dict[str, keras.Model]:
 
 
 def make_card(name: str) -> Card:
-    return Card(name, ["Acer", "Bellis", "Crocus", "Ähre", "Digitalis"], image_input(name, SIZE))
+    return Card(name, ["Acer", "Bellis", "Crocus", "Ähre", "Digitalis"], image_input(name, SIZE), [3, 1, 4, 1, 0])
 
 
 def make_images(count: int = 3, size: int = SIZE) -> np.ndarray:
@@ -361,7 +361,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_card_survives_json() -> None:
-    card = Card("vit_micro_patch8_32", ["a", "é"], ImageInput(32, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)))
+    card = Card("vit_micro_patch8_32", ["a", "é"], ImageInput(32, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)), [2, 0])
     document = card.to_json()
     assert document["classes"] == ["a", "é"]
     assert ImageInput.from_json(document["image_input"]) == card.image_input

@@ -93,5 +93,5 @@ def write_teacher(
     hidden = keras.layers.GlobalAveragePooling2D()(middle)
     kernel = keras.initializers.Constant(np.array(weights))
     network = keras.Model(images, keras.layers.Dense(3, kernel_initializer=kernel)(hidden))
-    card = Card("mobilenetv2", sorted(SIZES), ImageInput(SIDE))
+    card = Card("mobilenetv2", sorted(SIZES), ImageInput(SIDE), [1] * len(SIZES))
     save_model(network, card, workspace.best_path(config))

@@ -135,7 +135,7 @@ def test_a_teacher_that_has_no_say_changes_nothing_whatever_stands_in_its_record
     for shown in (first_only, silenced):
         distiller = make_distiller(make_student())
         logs.append(distiller.fit(batches(make_images(), shown), verbose=0, shuffle=False).history)
-        kernels.append(distiller.student.get_weights()[0])
+        kernels.append(distiller.network.get_weights()[0])
     assert not np.isnan(kernels[0]).any()
     np.testing.assert_allclose(kernels[1], kernels[0], atol=1e-6)
     assert logs[1]["soft_loss"] == pytest.approx(logs[0]["soft_loss"], rel=1e-6)

@@ -1,6 +1,7 @@
 """The training loop: what an epoch leaves behind, when it ends, and that an interruption changes nothing."""
 
 import csv
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,16 +14,20 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tfpipe.core.errors import EnvironmentProblemError
 from tfpipe.core.settings import LossWeights, TrainingSettings
 from tfpipe.training import fitting
+from tfpipe.training.checkpoints import Checkpoints, Progress
 from tfpipe.training.distiller import Distiller
-from tfpipe.training.fitting import FitPlan, Progress, best_path, fit, forget
-from tfpipe.training.metrics import build_metrics
+from tfpipe.training.fitting import FitPlan, fit
+from tfpipe.training.learner import Classifier
+from tfpipe.training.losses import HardLoss
 from tfpipe.training.optimizers import build_optimizer
 from tfpipe.training.reproducible import make_reproducible
 
 CLASSES, FEATURES, BATCH, STEPS, EPOCHS = 8, 6, 8, 4, 4
 EXAMPLES = BATCH * STEPS
+ONE_DEVICE = tf.distribute.get_strategy()
 SEED = 3  # of a run whose validation rises, then falls
 Weights = list[np.ndarray]
 
@@ -36,15 +41,15 @@ def make_data(seed: int, count: int = EXAMPLES) -> tuple[np.ndarray, np.ndarray]
     return features, np.eye(CLASSES, dtype=np.float32)[labels]
 
 
-def batches_from(first_epoch: int) -> tf.data.Dataset:
-    """Each epoch in its own order, whatever the epoch a run begins with."""
+def batches_from(first_epoch: int, first_step: int) -> tf.data.Dataset:
+    """Each epoch in its own order, whatever the epoch and step a run begins with."""
     features, targets = make_data(1)
     orders = [np.random.default_rng(epoch).permutation(EXAMPLES) for epoch in range(first_epoch, EPOCHS)]
-    order = np.concatenate(orders)
+    order = np.concatenate(orders)[first_step * BATCH :]
     return tf.data.Dataset.from_tensor_slices((features[order], targets[order])).batch(BATCH)
 
 
-def soft_batches_from(first_epoch: int) -> tf.data.Dataset:
+def soft_batches_from(first_epoch: int, first_step: int) -> tf.data.Dataset:
     def with_teacher(features: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         ids = tf.tile(tf.range(CLASSES)[None, None], (BATCH, 1, 1))
         return features, {
@@ -55,7 +60,7 @@ def soft_batches_from(first_epoch: int) -> tf.data.Dataset:
             "teacher_weights": tf.ones((BATCH, 1)),
         }
 
-    ds = batches_from(first_epoch).map(lambda x, y: (tf.ensure_shape(x, (BATCH, FEATURES)), y))
+    ds = batches_from(first_epoch, first_step).map(lambda x, y: (tf.ensure_shape(x, (BATCH, FEATURES)), y))
     return ds.map(with_teacher)
 
 
@@ -63,16 +68,15 @@ def validation() -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(make_data(2, 40)).batch(16)
 
 
-def make_plan(folder: Path, **changes: Any) -> FitPlan:
+def make_plan(folder: Path, *, phase: str = "teach", keep: int = EPOCHS, **changes: Any) -> FitPlan:
     plan = FitPlan(
         title="fit",
-        step_dir=folder,
-        checkpoint_dir=folder / "checkpoints",
+        checkpoints=Checkpoints(folder, folder / "checkpoints", phase, keep),
         epochs=EPOCHS,
         steps_per_epoch=STEPS,
         patience=None,
         save_best=True,
-        phase="teach",
+        checkpoint_s=3600,
     )
     return replace(plan, **changes)
 
@@ -82,12 +86,11 @@ class Saves:
     """Writes weights to files, or stops in the middle like a user who has seen enough."""
 
     interrupt_at: str = ""
-    times: int = 1
     names: list[str] = field(default_factory=list)
 
     def __call__(self, network: keras.Model, path: Path) -> None:
         self.names.append(path.name)
-        if self.interrupt_at == path.name and self.names.count(path.name) == self.times:
+        if self.interrupt_at == path.name:
             raise KeyboardInterrupt
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
@@ -120,15 +123,32 @@ def make_optimizer(learning_rate: float) -> keras.optimizers.Optimizer:
 
 
 def train(
-    plan: FitPlan, save: Saves, *, seed: int = SEED, learning_rate: float = 0.1, momentum: float = 0.8
+    plan: FitPlan,
+    save: Saves,
+    *,
+    seed: int = SEED,
+    learning_rate: float = 0.1,
+    momentum: float = 0.8,
+    seen: list[tuple[int, int]] | None = None,
 ) -> tuple[Progress, Weights]:
-    """As `teach` does: everything from the seed, then `fit`."""
+    """As `teach` does: everything from the seed, then `fit`; `seen` gains where data was asked for from."""
     make_reproducible(seed, deterministic=True)
     network = make_network(momentum=momentum)
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    network.compile(make_optimizer(learning_rate), loss=loss, metrics=build_metrics())
-    done = fit(network, network, batches_from, validation(), plan, save)
+
+    def batches(epoch: int, step: int) -> tf.data.Dataset:
+        if seen is not None:
+            seen.append((epoch, step))
+        return batches_from(epoch, step)
+
+    done = fit(make_classifier(network, learning_rate), batches, validation(), plan, save, ONE_DEVICE)
     return done, network.get_weights()
+
+
+def make_classifier(network: keras.Model, learning_rate: float, **settings: Any) -> Classifier:
+    learner = Classifier(network, hard_loss=HardLoss(), **settings)
+    learner(tf.zeros((1, FEATURES)))
+    learner.compile(make_optimizer(learning_rate))
+    return learner
 
 
 def distill(plan: FitPlan, save: Saves) -> tuple[Progress, Weights]:
@@ -138,7 +158,7 @@ def distill(plan: FitPlan, save: Saves) -> tuple[Progress, Weights]:
     distiller = Distiller(student, temperature=2.0, loss_weights=LossWeights())
     distiller(tf.zeros((1, FEATURES)))
     distiller.compile(make_optimizer(0.1))
-    done = fit(distiller, student, soft_batches_from, validation(), plan, save)
+    done = fit(distiller, soft_batches_from, validation(), plan, save, ONE_DEVICE)
     return done, student.get_weights()
 
 
@@ -179,9 +199,9 @@ def test_history_has_a_line_an_epoch(whole: Run) -> None:
 
 def test_history_tells_the_validation_of_the_checkpoint_of_its_epoch(whole: Run) -> None:
     features, targets = make_data(2, 40)
-    network = make_network()
+    network, folder = make_network(), whole.plan.checkpoints.checkpoint_dir
     for row in read_history(whole.folder):
-        network.set_weights(saved_weights(whole.plan.checkpoint_dir / f"teach-{int(row['epoch']):03d}.keras"))
+        network.set_weights(saved_weights(folder / f"teach-{int(row['epoch']):03d}.keras"))
         logits = network(features, training=False).numpy().astype(np.float64)
         own = logits[targets.astype(bool)][:, None]
         places = (logits > own).sum(axis=-1)
@@ -205,21 +225,21 @@ def test_the_best_network_is_that_of_the_epoch_with_the_highest_validation_top1(
     assert top1[-1] < max(top1), "the last epoch is the best: this run cannot tell best from last"
     assert (whole.done.best_epoch, whole.done.best_top1) == (best, max(top1))
     assert_equal_weights(
-        saved_weights(best_path(whole.plan)),
-        saved_weights(whole.plan.checkpoint_dir / f"teach-{best:03d}.keras"),
+        saved_weights(whole.plan.checkpoints.best_path),
+        saved_weights(whole.plan.checkpoints.checkpoint_dir / f"teach-{best:03d}.keras"),
     )
 
 
 def test_every_epoch_leaves_a_checkpoint(whole: Run) -> None:
-    names = sorted(path.name for path in whole.plan.checkpoint_dir.iterdir())
+    names = sorted(path.name for path in whole.plan.checkpoints.checkpoint_dir.iterdir())
     assert names == [f"teach-{number:03d}.keras" for number in range(1, EPOCHS + 1)]
-    assert_equal_weights(saved_weights(whole.plan.checkpoint_dir / names[-1]), whole.weights)
+    assert_equal_weights(saved_weights(whole.plan.checkpoints.checkpoint_dir / names[-1]), whole.weights)
 
 
 def test_without_save_best_the_last_network_is_kept(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, save_best=False)
     done, weights = train(plan, Saves())
-    assert_equal_weights(saved_weights(best_path(plan)), weights)
+    assert_equal_weights(saved_weights(plan.checkpoints.best_path), weights)
     assert done.best_epoch == EPOCHS
 
 
@@ -245,14 +265,13 @@ def test_patience_counts_from_the_best_epoch(whole: Run, tmp_path: Path) -> None
 
 
 def test_a_finished_phase_is_not_trained_again(whole: Run) -> None:
-    def no_batches(first_epoch: int) -> tf.data.Dataset:
+    def no_batches(first_epoch: int, first_step: int) -> tf.data.Dataset:
         raise AssertionError(f"batches wanted from epoch {first_epoch}")
 
     network = make_network()
-    network.compile(make_optimizer(0.1), loss="mse", metrics=build_metrics())
-    network.train_on_batch(*make_data(1))  # builds the metrics, as the saved state has theirs
     save = Saves()
-    assert fit(network, network, no_batches, validation(), whole.plan, save) == whole.done
+    learner = make_classifier(network, 0.1)
+    assert fit(learner, no_batches, validation(), whole.plan, save, ONE_DEVICE) == whole.done
     assert save.names == []
     assert_equal_weights(network.get_weights(), whole.weights)
 
@@ -262,7 +281,7 @@ def test_phases_stand_one_after_the_other_in_one_history(tmp_path: Path) -> None
     finetune = make_plan(tmp_path, phase="finetune", epochs=1)
     for _ in range(2):  # the second time anew, as with --force
         train(finetune, Saves())
-        forget(finetune)
+        finetune.checkpoints.forget()
     assert [(row["phase"], row["epoch"]) for row in read_history(tmp_path)] == [
         ("distill", "1"),
         ("distill", "2"),
@@ -302,43 +321,79 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(whole: Ru
     assert any((left != right).any() for left, right in zip(others, whole.weights, strict=True))
 
 
-def test_interrupting_midway_through_an_epoch_changes_nothing(
-    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Stopped after the first step of epoch 3: the half epoch is forgotten, the run goes on from the end of epoch 2."""
+@contextmanager
+def acting_after(step: int, act: Callable[[], None]) -> Iterator[None]:
+    """Something happens once, when a run has done so many steps."""
     steps = 0
 
     @contextmanager
-    def interrupting(title: str, total: int | None) -> Iterator[Callable[..., None]]:
+    def watched(title: str, total: int | None) -> Iterator[Callable[..., None]]:
         def advance(count: int = 1, note: str = "") -> None:
             nonlocal steps
             steps += count
-            if steps == 2 * STEPS + 1:
-                raise KeyboardInterrupt
+            if steps == step:
+                act()
 
         yield advance
 
-    plan = make_plan(tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(fitting, "progress", interrupting)
-        with pytest.raises(KeyboardInterrupt):
-            train(plan, Saves())
-    assert len(read_history(tmp_path)) == 2
-    check_resumed_equals(whole, plan, *train(plan, Saves()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "progress", watched)
+        yield
 
 
-@pytest.mark.parametrize(
-    ("interrupt_at", "times"),
-    [("teach-003.keras", 1), ("teach.best.keras", 2)],
-    ids=["at a checkpoint", "at a better network"],
-)
-def test_interrupting_at_the_end_of_an_epoch_changes_nothing(
-    whole: Run, tmp_path: Path, interrupt_at: str, times: int
+def break_off() -> None:
+    """As a kill does: nothing more is written."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("step", [1, 2 * STEPS - 1, 2 * STEPS, 2 * STEPS + 1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_after_the_step_and_it_goes_on_from_there(
+    whole: Run, tmp_path: Path, step: int, number: int
 ) -> None:
+    plan = make_plan(tmp_path)
+    with acting_after(step, lambda: signal.raise_signal(number)), pytest.raises(KeyboardInterrupt):
+        train(plan, Saves())
+    seen: list[tuple[int, int]] = []
+    done, weights = train(plan, Saves(), seen=seen)
+    assert seen == [((step // STEPS, step % STEPS) if step % STEPS else (step // STEPS - 1, STEPS))]
+    check_resumed_equals(whole, plan, done, weights)
+
+
+def test_a_kill_costs_what_came_after_the_last_checkpoint_and_nothing_else(whole: Run, tmp_path: Path) -> None:
+    """Broken off in epoch 3: the run goes on from the end of epoch 2."""
+    plan = make_plan(tmp_path)
+    with acting_after(2 * STEPS + 3, break_off), pytest.raises(KeyboardInterrupt):
+        train(plan, Saves())
+    assert len(read_history(tmp_path)) == 2
+    seen: list[tuple[int, int]] = []
+    done, weights = train(plan, Saves(), seen=seen)
+    assert seen == [(2, 0)]
+    check_resumed_equals(whole, plan, done, weights)
+
+
+def test_states_are_saved_within_an_epoch_too(whole: Run, tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, checkpoint_s=0.0)
+    with acting_after(2 * STEPS + 3, break_off), pytest.raises(KeyboardInterrupt):
+        train(plan, Saves())
+    seen: list[tuple[int, int]] = []
+    done, weights = train(plan, Saves(), seen=seen)
+    assert seen == [(2, 2)]
+    check_resumed_equals(whole, plan, done, weights)
+
+
+def test_of_the_networks_the_latest_stay(whole: Run, tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, keep=2)
+    train(plan, Saves())
+    assert sorted(p.name for p in plan.checkpoints.checkpoint_dir.iterdir()) == ["teach-003.keras", "teach-004.keras"]
+    assert_equal_weights(saved_weights(plan.checkpoints.best_path), saved_weights(whole.plan.checkpoints.best_path))
+
+
+def test_interrupting_at_the_end_of_an_epoch_changes_nothing(whole: Run, tmp_path: Path) -> None:
     """Between training an epoch and having it on disk: that epoch is trained again, to the same bits."""
     plan = make_plan(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        train(plan, Saves(interrupt_at, times))
+        train(plan, Saves("teach-003.keras"))
     check_resumed_equals(whole, plan, *train(plan, Saves()))
 
 
@@ -349,7 +404,7 @@ def test_an_interrupted_distillation_goes_on_to_the_same_bits(tmp_path: Path) ->
         distill(plan, Saves("teach-003.keras"))
     save = Saves()
     resumed, found = distill(plan, save)
-    assert [name for name in save.names if name != "teach.best.keras"] == ["teach-003.keras", "teach-004.keras"]
+    assert save.names == ["teach-003.keras", "teach-004.keras"]
     assert_equal_weights(found, weights)
     assert resumed == expected
 
@@ -357,8 +412,39 @@ def test_an_interrupted_distillation_goes_on_to_the_same_bits(tmp_path: Path) ->
 def check_resumed_equals(whole: Run, plan: FitPlan, done: Progress, weights: Weights) -> None:
     assert_equal_weights(weights, whole.weights)
     assert done == whole.done
-    assert read_history(plan.step_dir) == read_history(whole.folder)
-    assert_equal_weights(saved_weights(best_path(plan)), saved_weights(best_path(whole.plan)))
+    assert read_history(plan.checkpoints.step_dir) == read_history(whole.folder)
+    assert_equal_weights(saved_weights(plan.checkpoints.best_path), saved_weights(whole.plan.checkpoints.best_path))
     for number in range(1, EPOCHS + 1):
-        name = f"teach-{number:03d}.keras"
-        assert_equal_weights(saved_weights(plan.checkpoint_dir / name), saved_weights(whole.plan.checkpoint_dir / name))
+        ours, theirs = (p.checkpoints.checkpoint_dir / f"teach-{number:03d}.keras" for p in (plan, whole.plan))
+        assert_equal_weights(saved_weights(ours), saved_weights(theirs))
+
+
+def test_a_step_that_does_not_fit_into_memory_ends_in_a_sentence(tmp_path: Path) -> None:
+    class TooLarge(Classifier):
+        def losses_of(self, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+            # TensorFlow itself would try for ten seconds before it gives up.
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    network = make_network()
+    learner = TooLarge(network, hard_loss=HardLoss())
+    learner(tf.zeros((1, FEATURES)))
+    learner.compile(make_optimizer(0.1))
+    with pytest.raises(EnvironmentProblemError, match=r"out of memory .* Double training.accumulation_steps"):
+        fit(learner, batches_from, validation(), make_plan(tmp_path), Saves(), ONE_DEVICE)
+
+
+@pytest.mark.parametrize("parts", [2, 4, 8])
+def test_parts_of_a_batch_make_the_update_of_the_whole(tmp_path: Path, parts: int) -> None:
+    """Without batch norm and dropout, which see parts; but for the order in which float32 numbers are added."""
+    weights = []
+    for steps in (1, parts):
+        make_reproducible(SEED, deterministic=True)
+        network = keras.Sequential(
+            [keras.Input((FEATURES,)), keras.layers.Dense(16, activation="tanh"), keras.layers.Dense(CLASSES)]
+        )
+        learner = make_classifier(network, 0.1, accumulation_steps=steps)
+        done = fit(learner, batches_from, validation(), make_plan(tmp_path / str(steps)), Saves(), ONE_DEVICE)
+        weights.append(network.get_weights())
+        assert done.epoch == EPOCHS
+    for whole, in_parts in zip(*weights, strict=True):
+        np.testing.assert_allclose(in_parts, whole, atol=2e-6)

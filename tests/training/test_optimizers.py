@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfpipe.core.settings import ModelSettings, TrainingSettings
 from tfpipe.models import build_model
-from tfpipe.training.optimizers import OPTIMIZERS, build_optimizer, warmup_cosine
+from tfpipe.training.optimizers import OPTIMIZERS, build_optimizer, is_decayed, warmup_cosine
 
 RATE, DECAY = 0.1, 0.5
 
@@ -151,3 +151,59 @@ def test_clipping_leaves_gradients_of_zero_at_zero() -> None:
     kernel = keras.Variable([1.0, 2.0], name="kernel")
     make_optimizer(optimizer="sgd", clip_norm=1.0).apply([tf.zeros(2)], [kernel])
     np.testing.assert_array_equal(kernel, [1.0, 2.0])
+
+
+# Which variables decay
+
+
+def make_dinov2() -> keras.Model:
+    return keras_hub.models.DINOV2Backbone(
+        patch_size=8,
+        num_layers=1,
+        hidden_dim=8,
+        num_heads=2,
+        intermediate_dim=16,
+        image_shape=(16, 16, 3),
+        num_register_tokens=2,
+    )
+
+
+def make_bert() -> keras.Model:
+    return keras_hub.models.BertBackbone(
+        vocabulary_size=10, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16, max_sequence_length=12
+    )
+
+
+def make_convnext() -> keras.Model:
+    return keras.applications.ConvNeXtTiny(weights=None, input_shape=(32, 32, 3), classes=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "decayed", "not_decayed"),
+    [
+        (
+            make_dinov2,
+            {"kernel"},
+            {
+                *("bias", "gamma", "beta", "cls_token", "mask_token", "register_tokens"),
+                *("interpolated_position_embeddings", "lambda1"),
+            },
+        ),
+        (make_convnext, {"kernel"}, {"bias", "gamma", "beta", "variable"}),  # `variable`: its layer scale
+        (
+            make_bert,
+            {"kernel", "token_embedding", "segment_embedding"},
+            {"bias", "gamma", "beta", "position_embedding"},
+        ),
+    ],
+    ids=["dinov2", "convnext", "bert"],
+)
+def test_kernels_and_words_decay_whatever_the_others_call_themselves(
+    make: Callable[[], keras.Model], decayed: set[str], not_decayed: set[str]
+) -> None:
+    found: dict[bool, set[str]] = {True: set(), False: set()}
+    for variable in make().trainable_variables:
+        *_, layer, name = variable.path.split("/")
+        named = layer if name == "embeddings" else name.rstrip("0123456789_") if name.startswith("variable") else name
+        found[is_decayed(variable)].add(named)
+    assert found == {True: decayed, False: not_decayed}

@@ -163,6 +163,12 @@ def run_node(node: Node, *, force: bool = False) -> Metrics:
     return metrics
 
 
+def join_node(node: Node) -> Metrics:
+    """Take part in a step that another worker runs and records."""
+    metrics: Metrics = _import_stage(node.step.name).run(node.config, node.workspace)
+    return metrics
+
+
 def read_metrics(node: Node) -> Metrics:
     """What a step that is current measured."""
     metrics: Metrics = read_json(node.state_path.with_name("metrics.json"))

@@ -1,4 +1,11 @@
-"""MixUp (Zhang 2017) and CutMix (Yun 2019) over a batch, stateless: the same seed mixes the same way."""
+"""MixUp (Zhang 2017) and CutMix (Yun 2019) over a batch, stateless: the same seed mixes the same way.
+
+Beside timm's `Mixup`, whose alphas mean the same: every batch is mixed (its `prob=1.0`), with both alphas a
+fair coin chooses for the whole batch (`switch_prob=0.5`, `mode="batch"`), each image has a λ of its own
+(`mode="elem"`: less noise from step to step), and the target is mixed by the pixels that were really pasted
+(`correct_lam=True`). The partner is the neighbour in the batch, which is shuffled, instead of the one at
+its other end. Labels are smoothed afterwards, in the loss: the order makes no difference.
+"""
 
 import tensorflow as tf
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from tfpipe.core.cluster import ALONE, Worker
 from tfpipe.core.inputs import ImageInput
 from tfpipe.core.settings import Augmentation
 from tfpipe.data.mixing import mix
@@ -29,10 +30,15 @@ class Epochs:
     """How many examples a training run sees, and in what order."""
 
     batch_size: int
+    """At most as many as there are examples."""
     epochs: int
     seed: int
     first_epoch: int = 0
     """Where a resumed run goes on."""
+    first_step: int = 0
+    """Steps of that epoch that are done."""
+    worker: Worker = ALONE
+    """Which part of each batch is made here: they stand one after the other, as the workers are numbered."""
     sampling_weights: np.ndarray | None = None
     """(num_classes,): how often an example of a class comes in an epoch, on average; None: once.
 
@@ -43,6 +49,20 @@ class Epochs:
         """Whole batches; the rest of an epoch is left out, another rest each time."""
         return max(1, num_examples // self.batch_size)
 
+    @property
+    def worker_batch_size(self) -> int:
+        """Of the part that is made here."""
+        return self.batch_size // self.worker.num_workers
+
+    def part_of_worker(self, batch: tf.Tensor) -> tf.Tensor:
+        """(batch, …) → (batch / workers, …)."""
+        first = self.worker.number * self.worker_batch_size
+        return batch[first : first + self.worker_batch_size]
+
+    def steps_before(self, num_examples: int) -> int:
+        """That are done when the run begins."""
+        return self.first_epoch * self.steps_per_epoch(num_examples) + self.first_step
+
 
 def training_batches(
     records: Records,
@@ -52,6 +72,7 @@ def training_batches(
     augmentation: Augmentation,
     mixup_alpha: float = 0.0,
     cutmix_alpha: float = 0.0,
+    random_erasing: float = 0.0,
 ) -> tf.data.Dataset:
     """Batches of (images (batch, size, size, 3), targets (batch, num_classes)), epoch after epoch."""
     examples = _in_epochs(lambda epoch: records.examples(), records, epochs)
@@ -66,11 +87,12 @@ def training_batches(
         seed = tf.stack([tf.cast(step, tf.int32), epochs.seed])
         return mix(*batch, seed, mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha)
 
-    ds = _batched(examples.map(decode, tf.data.AUTOTUNE), records.num_examples, epochs)
-    if mixup_alpha or cutmix_alpha:
-        first_step = epochs.first_epoch * epochs.steps_per_epoch(records.num_examples)
-        ds = ds.enumerate(first_step).map(mixed, tf.data.AUTOTUNE)
-    return _ready(ds)
+    if not (mixup_alpha or cutmix_alpha):
+        return _ready(_batched(_of_worker(examples, epochs).map(decode, tf.data.AUTOTUNE), epochs.worker_batch_size))
+    ds = _batched(examples.map(decode, tf.data.AUTOTUNE), epochs.batch_size)
+    ds = ds.enumerate(epochs.steps_before(records.num_examples)).map(mixed, tf.data.AUTOTUNE)
+    # Neighbours may be another worker's: each makes the whole batch, and keeps its part.
+    return _ready(ds.map(lambda *batch: tf.nest.map_structure(epochs.part_of_worker, batch)))
 
 
 def distillation_batches(
@@ -103,8 +125,8 @@ def distillation_batches(
         soft = {name: value for name, value in example.items() if name not in ours}
         return image, soft | {"targets": tf.one_hot(example["label"], num_classes)}
 
-    ds = examples.map(decode, tf.data.AUTOTUNE)
-    return _ready(_batched(ds, records.num_examples, epochs))
+    ds = _of_worker(examples, epochs).map(decode, tf.data.AUTOTUNE)
+    return _ready(_batched(ds, epochs.worker_batch_size))
 
 
 def view_batches(
@@ -147,7 +169,8 @@ def _in_epochs(
     examples_of: Callable[[tf.Tensor], tf.data.Dataset], records: Records, epochs: Epochs
 ) -> tf.data.Dataset:
     """Examples in a fresh seeded order each epoch, with the number of their `view`; whole batches only."""
-    whole = epochs.steps_per_epoch(records.num_examples) * min(epochs.batch_size, records.num_examples)
+    whole = epochs.steps_per_epoch(records.num_examples) * epochs.batch_size
+    done = epochs.first_step * epochs.batch_size
     buffer = min(records.num_examples, SHUFFLE_BYTES // records.bytes_per_example)
 
     def one(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -157,7 +180,7 @@ def _in_epochs(
         if epochs.sampling_weights is not None:
             # What was drawn may be a little less than an epoch; then its first ones come once more.
             ds = ds.repeat()
-        return ds.take(whole)
+        return ds.take(whole).skip(tf.where(epoch == epochs.first_epoch, tf.constant(done, tf.int64), 0))
 
     # AutoGraph would only stumble over TFDS, which `one` calls into.
     one_as_it_stands = tf.autograph.experimental.do_not_convert(one)
@@ -190,5 +213,14 @@ def _ready(ds: tf.data.Dataset) -> tf.data.Dataset:
     return ds.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
-def _batched(ds: tf.data.Dataset, num_examples: int, epochs: Epochs) -> tf.data.Dataset:
-    return ds.batch(min(epochs.batch_size, num_examples), drop_remainder=True)
+def _of_worker(ds: tf.data.Dataset, epochs: Epochs) -> tf.data.Dataset:
+    """Of each batch's examples, still undecoded, those that are this worker's."""
+    if epochs.worker.num_workers == 1:
+        return ds
+    part = epochs.worker_batch_size
+    mine = lambda place, _: place % epochs.batch_size // part == epochs.worker.number  # noqa: E731
+    return ds.enumerate().filter(mine).map(lambda _, example: example)
+
+
+def _batched(ds: tf.data.Dataset, size: int) -> tf.data.Dataset:
+    return ds.batch(size, drop_remainder=True)

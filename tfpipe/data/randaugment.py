@@ -5,6 +5,8 @@ be drawn again. Its operations take the strength as an argument, and those we us
 """
 
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import keras_cv
 import tensorflow as tf
@@ -16,15 +18,6 @@ VALUES = (0, 255)
 OPERATIONS_PER_IMAGE = 2
 MAGNITUDE = 0.5
 """Mean absolute strength; each draw is uniform in [0, 2 * MAGNITUDE], its sign even."""
-
-_auto_contrast = keras_cv.layers.AutoContrast(VALUES)
-_equalization = keras_cv.layers.Equalization(VALUES)
-_solarization = keras_cv.layers.Solarization(VALUES)
-_color = keras_cv.layers.RandomColorDegeneration(1.0)
-_contrast = keras_cv.layers.RandomContrast(VALUES, 0.5)
-_brightness = keras_cv.layers.RandomBrightness(1.0, VALUES)
-_shear = keras_cv.layers.RandomShear(0.3, 0.3)
-_translation = keras_cv.layers.RandomTranslation(0.3, 0.3)
 
 
 def rand_augment(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -54,28 +47,46 @@ def _apply(choice: tf.Tensor, images: tf.Tensor, strength: tf.Tensor) -> tf.Tens
 
 def _solarize(images: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
     threshold = 255 - 128 * tf.abs(strength)
-    return _solarization.augment_images(images, {"additions": 0.0, "thresholds": threshold})
+    return _layer("solarization").augment_images(images, {"additions": 0.0, "thresholds": threshold})
 
 
 def _sheared(images: tf.Tensor, x: tf.Tensor | None, y: tf.Tensor | None) -> tf.Tensor:
-    return _shear.augment_images(images, {"shear_x": x, "shear_y": y})
+    return _layer("shear").augment_images(images, {"shear_x": x, "shear_y": y})
 
 
 def _translated(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    return _translation.augment_images(images, {"width_translations": x, "height_translations": y})
+    return _layer("translation").augment_images(images, {"width_translations": x, "height_translations": y})
 
 
 def _rows(strength: tf.Tensor, at_most: float) -> tf.Tensor:
     return tf.reshape(at_most * strength, (1, 1))
 
 
+@cache
+def _layer(name: str) -> Any:
+    """Built when it is first used: keras-cv draws random numbers, before which TensorFlow's workers must have met."""
+    with tf.init_scope():
+        return LAYERS[name]()
+
+
+LAYERS: dict[str, Callable[[], Any]] = {
+    "auto_contrast": lambda: keras_cv.layers.AutoContrast(VALUES),
+    "equalization": lambda: keras_cv.layers.Equalization(VALUES),
+    "solarization": lambda: keras_cv.layers.Solarization(VALUES),
+    "color": lambda: keras_cv.layers.RandomColorDegeneration(1.0),
+    "contrast": lambda: keras_cv.layers.RandomContrast(VALUES, 0.5),
+    "brightness": lambda: keras_cv.layers.RandomBrightness(1.0, VALUES),
+    "shear": lambda: keras_cv.layers.RandomShear(0.3, 0.3),
+    "translation": lambda: keras_cv.layers.RandomTranslation(0.3, 0.3),
+}
+
 OPERATIONS: dict[str, Operation] = {
-    "auto_contrast": lambda images, strength: _auto_contrast.augment_images(images),
-    "equalize": lambda images, strength: _equalization.augment_images(images),
+    "auto_contrast": lambda images, strength: _layer("auto_contrast").augment_images(images),
+    "equalize": lambda images, strength: _layer("equalization").augment_images(images),
     "solarize": _solarize,
-    "color": lambda images, strength: _color.augment_images(images, 0.9 * strength),
-    "contrast": lambda images, strength: _contrast.augment_images(images, 1 + 0.8 * strength),
-    "brightness": lambda images, strength: _brightness.augment_images(images, 100 * strength),
+    "color": lambda images, strength: _layer("color").augment_images(images, 0.9 * strength),
+    "contrast": lambda images, strength: _layer("contrast").augment_images(images, 1 + 0.8 * strength),
+    "brightness": lambda images, strength: _layer("brightness").augment_images(images, 100 * strength),
     "shear_x": lambda images, strength: _sheared(images, _rows(strength, 0.3), None),
     "shear_y": lambda images, strength: _sheared(images, None, _rows(strength, 0.3)),
     "translate_x": lambda images, strength: _translated(images, _rows(strength, 0.3), _rows(strength, 0.0)),

@@ -26,10 +26,12 @@ class Card:
     name: str
     classes: list[str]
     image_input: ImageInput
+    train_counts: list[int]
+    """Training examples of each class; of one with none, as a region may leave some, the model knows nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """As it lies in the file."""
-        return {"name": self.name, "classes": self.classes, "image_input": self.image_input.to_json()}
+        return {**vars(self), "image_input": self.image_input.to_json()}
 
 
 def save_model(model: keras.Model, card: Card, path: Path) -> None:
@@ -52,7 +54,8 @@ def load_model(path: Path) -> tuple[keras.Model, Card]:
     try:
         with zipfile.ZipFile(path) as archive:
             document = json.loads(archive.read(CARD))
-        card = Card(document["name"], document["classes"], ImageInput.from_json(document["image_input"]))
+        spec = ImageInput.from_json(document["image_input"])
+        card = Card(document["name"], document["classes"], spec, document["train_counts"])
         model = keras.saving.load_model(path, compile=False)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such model file.") from None

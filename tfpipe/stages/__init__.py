@@ -15,6 +15,9 @@ from tfpipe.core.workspace import Workspace
 PROBLEM = ("seed", "deterministic", "data", "model", "training", "regularization", "callbacks")
 """The settings that shape a fitted model."""
 
+TRAINING = ("teach", "distill")
+"""The steps that several workers may do together."""
+
 LAST_STEP: dict[Role, str] = {"dataset": "pack", "teacher": "teach", "student": "distill"}
 """What makes the thing that a kind of settings describes."""
 

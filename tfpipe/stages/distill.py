@@ -1,96 +1,70 @@
 """`distill`: the student, first from its teachers' soft labels, then on labels alone."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
+from tfpipe.core.cluster import this_worker
 from tfpipe.core.config import Config
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import Epochs, distillation_batches
-from tfpipe.data.records import Records, classes_sha256, ids_sha256
+from tfpipe.data.records import classes_sha256, ids_sha256
 from tfpipe.labels.store import check_header, labels_of_view, read_header
-from tfpipe.models import image_input
-from tfpipe.models.saving import Card, load_model, save_model, weights_sha256
-from tfpipe.stages.teach import (
-    fit_on_labels,
-    plan_phase,
-    rare_class_corrections,
-    start_network,
-    training_records,
-    validation_batches,
-)
+from tfpipe.models.saving import load_model, weights_sha256
+from tfpipe.stages.phases import Course, fit_on_labels, fit_phase, open_course, plan_phase, start_network, told
+from tfpipe.training.checkpoints import Progress
 from tfpipe.training.distiller import Distiller
-from tfpipe.training.fitting import FitPlan, fit, forget, keep_best
-from tfpipe.training.optimizers import build_optimizer
+from tfpipe.training.fitting import FitPlan
 from tfpipe.training.reproducible import make_reproducible
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:
     """Distil, fine-tune from the best distilled student, and keep the better of the two in `best.keras`."""
-    records = training_records(config, workspace)
-    card = Card(config.network.name, records.classes, image_input(config.network.name, config.data.image_size))
+    course = open_course(config, workspace, "distill")
     epochs = {"distill": config.training.epochs - config.finetune_epochs, "finetune": config.finetune_epochs}
-    plans = [
-        plan_phase(config, workspace, records, step="distill", phase=phase, epochs=count)
-        for phase, count in epochs.items()
-        if count
-    ]
-    phases = {plan.phase: PHASES[plan.phase](config, workspace, records, card, plan) for plan in plans}
-    best = max(plans, key=lambda plan: phases[plan.phase]["val_top1"])
-    keep_best(best, workspace.best_path(config))
+    plans = {phase: plan_phase(course, phase, count) for phase, count in epochs.items() if count}
+    with course.strategy.scope():
+        phases = {phase: PHASES[phase](course, plan) for phase, plan in plans.items()}
+    if not this_worker().is_chief:
+        return {}
+    best = max(phases, key=lambda phase: phases[phase].best_top1)
+    plans[best].checkpoints.keep_best(workspace.best_path(config))
+    for plan in plans.values():
+        plan.checkpoints.forget()
     network, _ = load_model(workspace.best_path(config))
-    for plan in plans:
-        forget(plan)
     return {
-        "val_top1": phases[best.phase]["val_top1"],
-        "best_phase": best.phase,
+        "val_top1": phases[best].best_top1,
+        "best_phase": best,
         "num_parameters": network.count_params(),
         "weights_sha256": weights_sha256(network),
-        "phases": phases,
+        "phases": {phase: told(done) for phase, done in phases.items()},
     }
 
 
-def _distill(config: Config, workspace: Workspace, records: Records, card: Card, plan: FitPlan) -> Metrics:
-    make_reproducible(config.seed, deterministic=config.deterministic)
-    settings = config.distillation
-    sampling_weights = rare_class_corrections(config, workspace, records).sampling_weights
-    student = start_network(config, workspace, card)
-    distiller = Distiller(student, temperature=settings.temperature, loss_weights=settings.loss_weights)
-    distiller(tf.zeros((1, *student.input_shape[1:])))
-    distiller.compile(
-        optimizer=build_optimizer(
-            config.training,
-            learning_rate=config.training.learning_rate,
-            weight_decay=config.weight_decay,
-            epochs=plan.epochs,
-            steps_per_epoch=plan.steps_per_epoch,
-        )
+def _distill(course: Course, plan: FitPlan) -> Progress:
+    settings = course.config.distillation
+    distiller = Distiller(
+        start_network(course),
+        temperature=settings.temperature,
+        loss_weights=settings.loss_weights,
+        accumulation_steps=course.accumulation_steps,
     )
-    done = fit(
-        distiller,
-        student,
-        lambda first_epoch: _batches(
-            config,
-            workspace,
-            records,
-            card,
-            Epochs(config.training.batch_size, plan.epochs, config.seed, first_epoch, sampling_weights),
-        ),
-        validation_batches(config, workspace, card.image_input),
-        plan,
-        lambda network, path: save_model(network, card, path),
-    )
-    return {"val_top1": done.best_top1, "best_epoch": done.best_epoch, "epochs": done.epoch}
+    rate = course.config.training.learning_rate
+    return fit_phase(distiller, lambda epochs: _batches(course, epochs), course, plan, rate)
 
 
-def _finetune(config: Config, workspace: Workspace, records: Records, card: Card, plan: FitPlan) -> Metrics:
-    make_reproducible(config.seed, deterministic=config.deterministic)
-    student, _ = load_model(plan.step_dir / "distill.best.keras")
+def _finetune(course: Course, plan: FitPlan) -> Progress:
+    config = course.config
+    make_reproducible(config.seed, deterministic=config.deterministic, precision=config.training.precision)
+    student, _ = load_model(plan.checkpoints.step_dir / "distill.best.keras")
     rate = config.finetune.learning_rate or config.training.learning_rate / 2
-    return fit_on_labels(student, config, workspace, records, card, plan, rate)
+    return fit_on_labels(student, course, plan, rate)
 
 
-def _batches(config: Config, workspace: Workspace, records: Records, card: Card, epochs: Epochs) -> tf.data.Dataset:
-    store = workspace.step_dir(config, "label") / "store"
+def _batches(course: Course, epochs: Epochs) -> tf.data.Dataset:
+    config, records = course.config, course.records
+    store = course.workspace.step_dir(config, "label") / "store"
     header = read_header(store)
     expected = {
         "classes_sha256": classes_sha256(records.classes),
@@ -102,7 +76,7 @@ def _batches(config: Config, workspace: Workspace, records: Records, card: Card,
     check_header(header, expected, store)
     return distillation_batches(
         records,
-        card.image_input,
+        course.card.image_input,
         epochs,
         lambda view: labels_of_view(store, header, view),
         augmentation=config.data.augmentation,
@@ -111,5 +85,5 @@ def _batches(config: Config, workspace: Workspace, records: Records, card: Card,
     )
 
 
-PHASES = {"distill": _distill, "finetune": _finetune}
+PHASES: dict[str, Callable[[Course, FitPlan], Progress]] = {"distill": _distill, "finetune": _finetune}
 """In their order."""

@@ -28,7 +28,7 @@ from tfpipe.labels.store import (
     write_view,
 )
 from tfpipe.models.saving import Card, load_model, weights_sha256
-from tfpipe.stages.teach import training_records
+from tfpipe.stages.phases import training_records
 from tfpipe.training.reproducible import make_reproducible
 
 BATCH = 128

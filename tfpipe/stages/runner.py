@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from tfpipe.core.cluster import this_worker
 from tfpipe.core.config import Config, load_config
 from tfpipe.core.errors import ConfigError
 from tfpipe.core.progress import duration, say
@@ -14,13 +15,14 @@ from tfpipe.core.steps import (
     check_node,
     in_order,
     is_current,
+    join_node,
     read_metrics,
     read_state,
     refuse_upstream,
     run_node,
 )
 from tfpipe.core.workspace import Workspace
-from tfpipe.stages import RUN, STEPS
+from tfpipe.stages import RUN, STEPS, TRAINING
 
 
 def run_step(
@@ -46,6 +48,7 @@ def run_step(
         The step's metrics; for `run`, those of every step under its title.
 
     Raises:
+        ConfigError: when several workers are started on a step that does not train.
         CriterionError: when a metric misses its bound in `criteria`.
     """
     config = load_config(path, overrides)
@@ -58,11 +61,19 @@ def run_step(
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     forced = [node.title for node in nodes if force and (target.step is RUN or node is target)]
     stale = _stale(nodes, forced)
-    if no_upstream:
+    worker = this_worker()
+    if worker.num_workers > 1 and name not in TRAINING:
+        raise ConfigError(
+            f"`{name}` runs in one process, and this is one of {worker.num_workers} workers. "
+            f"Start it without TF_CONFIG or srun; workers share {' and '.join(f'`{step}`' for step in TRAINING)}."
+        )
+    if no_upstream or worker.num_workers > 1:
         refuse_upstream(target, [node for node in nodes if node.title in stale and node is not target])
     say(" · ".join(_planned(node, stale) for node in nodes))
     for node in nodes:
         if node.title in forced or not is_current(node):
+            if not worker.is_chief:
+                return join_node(node)
             run_node(node, force=node.title in forced)
             say(f"{node.title}: done in {duration(_seconds(node))}{_headline(read_metrics(node), node.step)}")
         check_node(node)

@@ -1,143 +1,171 @@
-"""The training loop: Keras's `fit`, with what an epoch's end brings, and resumable at every epoch."""
+"""The training loop: steps, what an epoch's end brings, and resumable after every step that was saved."""
 
 import csv
-import json
-import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tfpipe.core.files import atomic_open, atomic_path
+from tfpipe.core.cluster import this_worker
+from tfpipe.core.errors import EnvironmentProblemError
+from tfpipe.core.files import atomic_open
 from tfpipe.core.progress import Advance, progress
+from tfpipe.training.checkpoints import Checkpoints, Progress, SaveNetwork
+from tfpipe.training.distribution import agree, build_vote, spread, telling_who_is_gone
+from tfpipe.training.learner import Learner
 from tfpipe.training.metrics import build_metrics
+from tfpipe.training.optimizers import averaged_weights
 
-SaveNetwork = Callable[[keras.Model, Path], None]
-BatchesFrom = Callable[[int], tf.data.Dataset]
-"""First epoch → batches of that epoch and all later ones."""
+BatchesFrom = Callable[[int, int], tf.data.Dataset]
+"""First epoch, and steps of it that are done → batches of the rest of that epoch and of all later ones."""
+Step = Callable[[Any], None]
 
 
 @dataclass(frozen=True)
 class FitPlan:
-    """Where and how long a network trains, and what is kept of it."""
+    """How long a network trains, and what is kept of it."""
 
     title: str
-    step_dir: Path
-    checkpoint_dir: Path
+    checkpoints: Checkpoints
     epochs: int
     steps_per_epoch: int
     patience: int | None
     save_best: bool
-    phase: str
-    """Names the phase in `history.csv` and in the files of a step that has several."""
-
-
-@dataclass
-class Progress:
-    """What a resumed run must know beside the weights."""
-
-    epoch: int = 0
-    """Epochs done."""
-    best_top1: float = -1.0
-    best_epoch: int = 0
-    stale_epochs: int = 0
-    """Since validation last improved."""
-    history: list[dict[str, float]] = field(default_factory=list)
+    checkpoint_s: float
+    """Between two saved states."""
+    xla: bool = False
 
 
 def fit(
-    model: keras.Model,
-    network: keras.Model,
+    learner: Learner,
     batches_from: BatchesFrom,
     validation: tf.data.Dataset,
     plan: FitPlan,
     save: SaveNetwork,
+    strategy: tf.distribute.Strategy,
 ) -> Progress:
-    """Train, keeping the best network in `<phase>.best.keras` and one checkpoint an epoch.
+    """Train, keeping the best network and a state from which a killed run goes on.
 
     Args:
-        model: compiled and built; what `fit` trains.
-        network: the network inside it, from images to logits; what is kept.
-        batches_from: training batches.
+        learner: compiled, under `strategy`.
+        batches_from: training batches of this worker.
         validation: batches of (images, targets).
         plan: see there.
         save: writes a network to a file.
+        strategy: over which devices.
 
     Returns:
         What happened; after a finished phase, at once, without training.
+
+    Raises:
+        KeyboardInterrupt: when told to stop, once the state is saved.
+        EnvironmentProblemError: when memory does not suffice, or another worker is gone.
     """
-    model.optimizer.build(model.trainable_variables)
-    done = _resume(model, plan)
-    if done.epoch >= plan.epochs or _is_stalled(done, plan):
+    learner.optimizer.build(learner.trainable_variables)
+    done = plan.checkpoints.load(learner)
+    run = _Run(learner, validation, plan, save, strategy, done)
+    if run.is_over:
         return done
-    with progress(plan.title, (plan.epochs - done.epoch) * plan.steps_per_epoch) as advance:
-        model.fit(
-            batches_from(done.epoch),
-            epochs=plan.epochs,
-            initial_epoch=done.epoch,
-            steps_per_epoch=plan.steps_per_epoch,
-            shuffle=False,
-            verbose=0,
-            callbacks=[
-                EpochEnd(network, validation, plan, save, done),
-                keras.callbacks.TensorBoard(plan.step_dir / "logs" / plan.phase, write_graph=False),
-                ShowProgress(advance, plan.epochs),
-            ],
-        )
+    left = (plan.epochs - done.epoch) * plan.steps_per_epoch - done.step
+    with telling_who_is_gone(), _telling_of_memory(), _listening() as told, progress(plan.title, left) as advance:
+        batches = iter(spread(strategy, batches_from(done.epoch, done.step)))
+        while not run.is_over:
+            run.finish_steps(batches, told, advance)
+            run.end_epoch()
     return done
 
 
-def best_path(plan: FitPlan) -> Path:
-    """The phase's best network."""
-    return plan.step_dir / f"{plan.phase}.best.keras"
+class _Told:
+    """Whether somebody asked the run to stop."""
+
+    def __init__(self) -> None:
+        self.to_stop = False
+
+    def hear(self, number: int, frame: object) -> None:
+        """The first time, training ends after the step; the second time, at once."""
+        if self.to_stop:
+            raise KeyboardInterrupt
+        self.to_stop = True
 
 
-def keep_best(plan: FitPlan, path: Path) -> None:
-    """Copy the phase's best network; until `forget`, the step can still be run again from where it stood."""
-    with atomic_path(path) as copy:
-        shutil.copyfile(best_path(plan), copy)
-
-
-def forget(plan: FitPlan) -> None:
-    """Drop what only an interrupted run needs."""
-    _resume_path(plan).unlink(missing_ok=True)
-    best_path(plan).unlink(missing_ok=True)
-
-
-class EpochEnd(keras.callbacks.Callback):
-    """Validates, writes history and checkpoints, and ends training when it no longer helps."""
+class _Run:
+    """One phase under way."""
 
     def __init__(
-        self, network: keras.Model, validation: tf.data.Dataset, plan: FitPlan, save: SaveNetwork, done: Progress
+        self,
+        learner: Learner,
+        validation: tf.data.Dataset,
+        plan: FitPlan,
+        save: SaveNetwork,
+        strategy: tf.distribute.Strategy,
+        done: Progress,
     ) -> None:
-        super().__init__()
-        self.network = network
+        self.learner = learner
         self.validation = validation
         self.plan = plan
         self.save = save
+        self.strategy = strategy
         self.done = done
-        self.predict = tf.function(lambda images: network(images, training=False))
+        self.step = _compiled(learner, strategy, xla=plan.xla)
+        self.predict = tf.function(lambda images: learner.network(images, training=False), reduce_retracing=True)
+        self.any_says = build_vote(strategy)
+        self.saved_at = time.monotonic()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """`logs` gains the validation's numbers, so that the callbacks after this one see them."""
-        logs |= self._validate()
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing left to train."""
+        plan, done = self.plan, self.done
+        return done.epoch >= plan.epochs or (plan.patience is not None and done.stale_epochs >= plan.patience)
+
+    def finish_steps(self, batches: Iterator[Any], told: _Told, advance: Advance) -> None:
+        """The rest of the epoch."""
         done, plan = self.done, self.plan
-        done.epoch = epoch + 1
-        self.save(self.network, plan.checkpoint_dir / f"{plan.phase}-{done.epoch:03d}.keras")
+        note = _note(done, plan)
+        while done.step < plan.steps_per_epoch:
+            self.step(next(batches))
+            done.step += 1
+            advance(1, note)
+            stop, due = self.any_says(told.to_stop, time.monotonic() - self.saved_at > plan.checkpoint_s)
+            if stop or due:
+                self._save_state()
+            if stop:
+                raise KeyboardInterrupt
+
+    def end_epoch(self) -> None:
+        """Validate, and keep networks, history and state."""
+        done, plan = self.done, self.plan
+        agree(self.strategy, self.learner.non_trainable_variables)
+        logs = {name: float(value) for name, value in self.learner.get_metrics_result().items()}
+        self.learner.reset_metrics()
+        with averaged_weights(self.learner.optimizer):
+            logs |= self._validate()
+            done.epoch, done.step = done.epoch + 1, 0
+            is_best = self._note_validation(logs)
+            if this_worker().is_chief:
+                plan.checkpoints.save_network(self.learner.network, done, self.save, best=is_best)
+        rate = float(self.learner.optimizer.learning_rate)
+        done.history.append({"epoch": done.epoch, "learning_rate": rate} | logs)
+        if this_worker().is_chief:
+            _write_history(done, plan)
+            _write_scalars(done.history[-1], plan)
+        self._save_state()
+
+    def _note_validation(self, logs: dict[str, float]) -> bool:
+        """Whether the epoch's network is the one to keep."""
+        done = self.done
         risen = _score(logs) > max(map(_score, done.history), default=(-1.0, 0.0))
         done.stale_epochs = 0 if risen else done.stale_epochs + 1
-        if risen or not plan.save_best:
+        if risen or not self.plan.save_best:
             done.best_top1, done.best_epoch = logs["val_top1"], done.epoch
-            self.save(self.network, best_path(plan))
-        rate = float(self.model.optimizer.learning_rate)
-        done.history.append({"epoch": done.epoch, "learning_rate": rate} | {k: float(v) for k, v in logs.items()})
-        _write_history(done, plan)
-        _save_resume(self.model, done, plan)
-        self.model.stop_training = _is_stalled(done, plan)
+            return True
+        return False
 
     def _validate(self) -> dict[str, float]:
         loss = keras.metrics.CategoricalCrossentropy("loss", from_logits=True)
@@ -148,23 +176,52 @@ class EpochEnd(keras.callbacks.Callback):
                 metric.update_state(targets, logits)
         return {f"val_{metric.name}": float(metric.result()) for metric in metrics}
 
+    def _save_state(self) -> None:
+        self.plan.checkpoints.save(self.learner, self.done)
+        self.saved_at = time.monotonic()
 
-class ShowProgress(keras.callbacks.Callback):
-    """Moves a bar over all epochs, with the last validation beside it."""
 
-    def __init__(self, advance: Advance, epochs: int) -> None:
-        super().__init__()
-        self.advance = advance
-        self.epochs = epochs
-        self.note = ""
+def _compiled(learner: Learner, strategy: tf.distribute.Strategy, *, xla: bool) -> Step:
+    """One step on all devices."""
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        """One step further."""
-        self.advance(1, self.note)
+    @tf.function(jit_compile=xla or None)
+    def step(batch: Any) -> None:
+        strategy.run(learner.train_step, args=(batch,))
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Shows how the epoch went."""
-        self.note = f"epoch {epoch + 1} of {self.epochs}: loss {logs['loss']:.3f}, val top-1 {logs['val_top1']:.3f}"
+    return step
+
+
+@contextmanager
+def _listening() -> Iterator[_Told]:
+    """Let Ctrl-C and SIGTERM wait for the end of a step."""
+    told = _Told()
+    if threading.current_thread() is not threading.main_thread():
+        yield told
+        return
+    before = {number: signal.signal(number, told.hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _telling_of_memory() -> Iterator[None]:
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise EnvironmentProblemError(
+            f"out of memory ({' '.join(str(error).split())[:80]}…). Double training.accumulation_steps: the update "
+            "stays the same. Or halve training.batch_size; `batch_size: auto` finds what fits."
+        ) from None
+
+
+def _note(done: Progress, plan: FitPlan) -> str:
+    if not done.history:
+        return ""
+    last = done.history[-1]
+    return f"epoch {done.epoch} of {plan.epochs}: loss {last['loss']:.3f}, val top-1 {last['val_top1']:.3f}"
 
 
 def _score(logs: dict[str, float]) -> tuple[float, float]:
@@ -172,15 +229,11 @@ def _score(logs: dict[str, float]) -> tuple[float, float]:
     return logs["val_top1"], -logs["val_loss"]
 
 
-def _is_stalled(done: Progress, plan: FitPlan) -> bool:
-    return plan.patience is not None and done.stale_epochs >= plan.patience
-
-
 def _write_history(done: Progress, plan: FitPlan) -> None:
     """`history.csv`: one line an epoch, the phases of a step one after the other."""
-    path = plan.step_dir / "history.csv"
-    rows = [row for row in _read_csv(path) if row["phase"] != plan.phase]
-    rows += [{"phase": plan.phase} | epoch for epoch in done.history]
+    path, phase = plan.checkpoints.step_dir / "history.csv", plan.checkpoints.phase
+    rows = [row for row in _read_csv(path) if row["phase"] != phase]
+    rows += [{"phase": phase} | epoch for epoch in done.history]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     with atomic_open(path) as file:
         writer = csv.DictWriter(file, fieldnames=columns)
@@ -195,25 +248,11 @@ def _read_csv(path: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(file))
 
 
-def _resume_path(plan: FitPlan) -> Path:
-    return plan.step_dir / f"{plan.phase}.resume.npz"
-
-
-def _save_resume(model: keras.Model, done: Progress, plan: FitPlan) -> None:
-    with atomic_open(_resume_path(plan), "wb") as file:
-        np.savez(file, *[np.asarray(v) for v in _state(model)], progress=json.dumps(asdict(done)))
-
-
-def _resume(model: keras.Model, plan: FitPlan) -> Progress:
-    """Weights, optimiser and random state of the last whole epoch, into `model`."""
-    path = _resume_path(plan)
-    if not path.is_file():
-        return Progress()
-    with np.load(path) as saved:
-        for number, variable in enumerate(_state(model)):
-            variable.assign(saved[f"arr_{number}"])
-        return Progress(**json.loads(str(saved["progress"])))
-
-
-def _state(model: keras.Model) -> list[Any]:
-    return [*model.variables, *model.optimizer.variables]
+def _write_scalars(epoch: dict[str, float], plan: FitPlan) -> None:
+    """For TensorBoard, the names and steps that Keras gives them."""
+    folder = plan.checkpoints.step_dir / "logs" / plan.checkpoints.phase
+    for part in ("train", "validation"):
+        with tf.summary.create_file_writer(str(folder / part)).as_default(step=int(epoch["epoch"]) - 1):
+            for name, value in epoch.items():
+                if name != "epoch" and name.startswith("val_") == (part == "validation"):
+                    tf.summary.scalar(f"epoch_{name.removeprefix('val_')}", value)

@@ -1,10 +1,11 @@
 """Losses: soft, against teachers, and hard, against the labels."""
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import keras
+import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 SMALLEST = -1e30
 """A log-probability for what cannot be; its exponential and its gradient are zero."""
@@ -50,31 +51,19 @@ def cross_entropy(targets: keras.KerasTensor, student_logits: keras.KerasTensor)
     return -ops.sum(targets * ops.log_softmax(student_logits), axis=-1)
 
 
-@keras.saving.register_keras_serializable("tfpipe")
-class LongTailCrossEntropy(keras.losses.Loss):
-    """Cross-entropy in which rare classes count more, or must win by more.
+@dataclass(frozen=True)
+class HardLoss:
+    """Cross-entropy against the labels, in which rare classes may count more, or must win by more."""
 
-    Args:
-        label_smoothing: share of each target that goes to all classes alike.
-        class_weights: (num_classes,), multiply the loss of an example of that class; of a mixed one, their mix.
-        logit_offsets: (num_classes,), added to the logits, here and nowhere else: with log priors the network
-            learns what speaks for a class beside its frequency (Menon 2020, §5).
-    """
+    label_smoothing: float = 0.0
+    """Share of each target that goes to all classes alike."""
+    class_weights: NDArray[np.float32] | None = None
+    """(num_classes,), multiply the loss of an example of that class; of a mixed one, their mix."""
+    logit_offsets: NDArray[np.float32] | None = None
+    """(num_classes,), added to the logits, here and nowhere else: with log priors the network learns what
+    speaks for a class beside its frequency (Menon 2020, §5)."""
 
-    def __init__(
-        self,
-        *,
-        label_smoothing: float = 0.0,
-        class_weights: Sequence[float] | None = None,
-        logit_offsets: Sequence[float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.label_smoothing = label_smoothing
-        self.class_weights = class_weights
-        self.logit_offsets = logit_offsets
-
-    def call(self, targets: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
+    def __call__(self, targets: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
         """(batch,) in nats; both arguments (batch, num_classes), targets being probabilities."""
         if self.logit_offsets is not None:
             logits = logits + ops.convert_to_tensor(self.logit_offsets, logits.dtype)
@@ -83,14 +72,6 @@ class LongTailCrossEntropy(keras.losses.Loss):
         if self.class_weights is None:
             return losses
         return losses * ops.sum(targets * ops.convert_to_tensor(self.class_weights, targets.dtype), axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        """Name and reduction, and the three settings."""
-        return super().get_config() | {
-            "label_smoothing": self.label_smoothing,
-            "class_weights": self.class_weights,
-            "logit_offsets": self.logit_offsets,
-        }
 
 
 def _in_buckets(log_probs: keras.KerasTensor, ids: keras.KerasTensor) -> keras.KerasTensor:

@@ -1,0 +1,30 @@
+"""How many examples fit, told from two small steps."""
+
+import numpy as np
+import pytest
+
+from tfpipe.training import memory
+from tfpipe.training.memory import free_bytes, largest_that_fits
+
+MIB = 2**20
+
+
+def hungry(size: int) -> None:
+    """A step that takes 30 MiB, and 20 MiB an example."""
+    np.ones((30 + 20 * size) * MIB, np.uint8).sum()
+
+
+@pytest.mark.parametrize(("free_mib", "expected"), [(1000, 32), (840, 32), (700, 16), (150, 4), (70, 1), (30, None)])
+def test_the_largest_is_that_whose_peak_is_within_a_share_of_what_is_free(
+    monkeypatch: pytest.MonkeyPatch, free_mib: int, expected: int | None
+) -> None:
+    """0.8 · free ≥ 30 + 20 · size; 32 examples take 670 MiB, 16 take 350, 4 take 110, one takes 50."""
+    monkeypatch.setattr(memory, "free_bytes", lambda: free_mib * MIB)
+    assert largest_that_fits(hungry, [1, 2, 4, 8, 16, 32]) == expected
+
+
+def test_what_is_free_shrinks_by_what_is_taken() -> None:
+    before = free_bytes()
+    taken = np.ones(400 * MIB, np.uint8)
+    assert before - free_bytes() == pytest.approx(400 * MIB, abs=200 * MIB)
+    assert taken[0] == 1

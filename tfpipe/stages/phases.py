@@ -1,0 +1,271 @@
+"""Phases of training: what `teach` and `distill` share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import keras
+import tensorflow as tf
+
+from tfpipe.core.cluster import this_worker
+from tfpipe.core.config import Config
+from tfpipe.core.errors import ConfigError, DataError, EnvironmentProblemError, MismatchError
+from tfpipe.core.progress import say
+from tfpipe.core.settings import AUTO_BATCH, ModelSettings, TrainingSettings
+from tfpipe.core.steps import Metrics
+from tfpipe.core.workspace import Workspace
+from tfpipe.data.long_tail import Corrections, correct, count_classes
+from tfpipe.data.pipeline import Epochs, evaluation_batches, training_batches
+from tfpipe.data.records import Records, check_classes
+from tfpipe.data.rows import iter_rows
+from tfpipe.models import build_model, image_input, layer_depths
+from tfpipe.models.saving import Card, load_model, save_model
+from tfpipe.training.checkpoints import Checkpoints, Progress
+from tfpipe.training.distribution import build_strategy
+from tfpipe.training.fitting import FitPlan, fit
+from tfpipe.training.learner import Classifier, Learner
+from tfpipe.training.losses import HardLoss
+from tfpipe.training.memory import largest_that_fits
+from tfpipe.training.optimizers import build_optimizer
+from tfpipe.training.reproducible import make_reproducible
+
+EVALUATION_BATCH = 64
+
+BatchesOf = Callable[[Epochs], tf.data.Dataset]
+
+
+@dataclass(frozen=True)
+class Course:
+    """What all phases of a model's training have in common."""
+
+    config: Config
+    workspace: Workspace
+    step: str
+    strategy: tf.distribute.Strategy
+    records: Records
+    card: Card
+    corrections: Corrections
+    """Of what training does for rare classes."""
+    batch_size: int
+    accumulation_steps: int
+
+
+def open_course(config: Config, workspace: Workspace, step: str) -> Course:
+    """Devices, arithmetic and records of a step that trains.
+
+    Raises:
+        ConfigError: when the settings do not fit the devices.
+        DataError: when there is too little to train on.
+        MismatchError: when `model.num_classes` is not what the records have.
+    """
+    # Workers find each other before TensorFlow does anything else.
+    strategy = build_strategy(config.training.strategy)
+    make_reproducible(config.seed, deterministic=config.deterministic, precision=config.training.precision)
+    _check_xla(config, strategy)
+    records = training_records(config, workspace)
+    replicas = strategy.num_replicas_in_sync
+    batch_size, accumulation_steps = _find_batch(config, records, replicas)
+    counts = count_classes(
+        iter_rows(workspace.splits_path(config)), records.classes, split=records.split, region=records.region
+    )
+    spec = image_input(config.network.name, config.data.image_size)
+    return Course(
+        config,
+        workspace,
+        step,
+        strategy,
+        records,
+        Card(config.network.name, records.classes, spec, counts.tolist()),
+        correct(config.training, counts),
+        batch_size,
+        accumulation_steps,
+    )
+
+
+def training_records(config: Config, workspace: Workspace) -> Records:
+    """The records that the settings train on.
+
+    Raises:
+        MismatchError: when `model.num_classes` is not what the records have.
+    """
+    records = Records(workspace.records_dir(config), config.data.split_name, config.data.region)
+    wanted, found = config.network.num_classes, len(records.classes)
+    if wanted and wanted != found:
+        raise MismatchError(
+            f"{config.path}: model.num_classes is {wanted}, but the records have {found} classes. "
+            "Correct it, or leave it out: it is taken from the records."
+        )
+    return records
+
+
+def plan_phase(course: Course, phase: str, epochs: int) -> FitPlan:
+    """Where a phase of training writes, and for how long it runs."""
+    config, step_dir = course.config, course.workspace.step_dir(course.config, course.step)
+    batches = Epochs(course.batch_size, epochs, config.seed)
+    folder = config.callbacks.checkpoint_dir or step_dir / "checkpoints"
+    return FitPlan(
+        title=f"{phase} {config.name}",
+        checkpoints=Checkpoints(step_dir, folder, phase, config.callbacks.keep_checkpoints),
+        epochs=epochs,
+        steps_per_epoch=batches.steps_per_epoch(course.records.num_examples),
+        patience=config.early_stopping_patience,
+        save_best=config.callbacks.save_best,
+        checkpoint_s=60 * config.callbacks.checkpoint_minutes,
+        xla=config.training.xla,
+    )
+
+
+def fit_on_labels(network: keras.Model, course: Course, plan: FitPlan, learning_rate: float) -> Progress:
+    """One phase of training on hard labels, for a teacher or, fine-tuning, for a student."""
+    config, records, regularization = course.config, course.records, course.config.regularization
+    augmentation = config.finetune.augmentation if config.role == "student" else config.data.augmentation
+    hard_loss = HardLoss(
+        regularization.label_smoothing, course.corrections.class_weights, course.corrections.logit_offsets
+    )
+    learner = Classifier(network, hard_loss=hard_loss, accumulation_steps=course.accumulation_steps)
+
+    def batches(epochs: Epochs) -> tf.data.Dataset:
+        return training_batches(
+            records,
+            course.card.image_input,
+            epochs,
+            augmentation=augmentation,
+            mixup_alpha=regularization.mixup_alpha,
+            cutmix_alpha=regularization.cutmix_alpha,
+            random_erasing=regularization.random_erasing,
+        )
+
+    return fit_phase(learner, batches, course, plan, learning_rate)
+
+
+def fit_phase(learner: Learner, batches_of: BatchesOf, course: Course, plan: FitPlan, learning_rate: float) -> Progress:
+    """Fit what learns, with the optimiser of the settings, and keep the networks under the course's card."""
+    settings, network = course.config.training, learner.network
+    learner(tf.zeros((1, *network.input_shape[1:])))
+    learner.compile(
+        build_optimizer(
+            settings,
+            learning_rate=learning_rate,
+            weight_decay=course.config.weight_decay,
+            epochs=plan.epochs,
+            steps_per_epoch=plan.steps_per_epoch,
+            rates=_rates(network, settings),
+        )
+    )
+    epochs = Epochs(
+        course.batch_size,
+        plan.epochs,
+        course.config.seed,
+        worker=this_worker(),
+        sampling_weights=course.corrections.sampling_weights,
+    )
+    return fit(
+        learner,
+        lambda epoch, step: batches_of(replace(epochs, first_epoch=epoch, first_step=step)),
+        _validation_batches(course),
+        plan,
+        lambda network, path: save_model(network, course.card, path),
+        course.strategy,
+    )
+
+
+def start_network(course: Course) -> keras.Model:
+    """A network to train: fresh, from pretrained weights, or from another teacher's.
+
+    Raises:
+        ConfigError: when the other's weights do not fit.
+        MismatchError: when the other knows other classes.
+    """
+    config, card = course.config, course.card
+    network = _build(config.network, config, len(card.classes))
+    if config.start_config:
+        other, other_card = load_model(course.workspace.best_path(config.start_config))
+        check_classes(card.classes, other_card.classes, f"{config.start_config.name} (model.start_from)")
+        try:
+            network.set_weights(other.get_weights())
+        except ValueError:
+            raise ConfigError(
+                f"{config.path}: model.start_from: {other_card.name} at {other_card.image_input.size} px "
+                f"is no {config.network.name} at {card.image_input.size} px."
+            ) from None
+    return network
+
+
+def told(done: Progress) -> Metrics:
+    """What a phase's report says."""
+    return {"val_top1": done.best_top1, "best_epoch": done.best_epoch, "epochs": done.epoch}
+
+
+def _validation_batches(course: Course) -> tf.data.Dataset:
+    """The validation split, of the same region."""
+    config = course.config
+    records = Records(course.workspace.records_dir(config), "validation", config.data.region)
+    if records.num_examples == 0:
+        raise DataError(f"{config.path}: no validation rows. Check `split` in the data set's settings.")
+    return evaluation_batches(records, course.card.image_input, batch_size=EVALUATION_BATCH)
+
+
+def _rates(network: keras.Model, settings: TrainingSettings) -> dict[str, float] | None:
+    """Factors on the learning rate, falling with the depth below the head."""
+    if settings.layer_decay == 1:
+        return None
+    return {path: settings.layer_decay**depth for path, depth in layer_depths(network).items()}
+
+
+def _find_batch(config: Config, records: Records, replicas: int) -> tuple[int, int]:
+    """Examples of an update, and parts that each device works through them in; at most as many as there are."""
+    wanted, steps = config.training.batch_size, config.training.accumulation_steps
+    if wanted == "auto":
+        wanted, steps = AUTO_BATCH, _find_accumulation_steps(config, len(records.classes), AUTO_BATCH // replicas)
+    parts = replicas * steps
+    if wanted % parts:
+        raise ConfigError(
+            f"{config.path}: training.batch_size: {wanted} cannot be cut into {replicas} devices times "
+            f"{steps} training.accumulation_steps; choose a multiple of {parts}."
+        )
+    size = min(wanted, records.num_examples // parts * parts)
+    if not size:
+        raise DataError(f"{config.path}: {records.num_examples} training examples, and a batch has {parts} parts.")
+    return size, steps
+
+
+def _find_accumulation_steps(config: Config, num_classes: int, share: int) -> int:
+    """As few as let one device work through its share of a batch; tried on a network that is thrown away."""
+    fresh = config.network.model_copy(update={"weights": "none", "pretrained": False})
+    network = _build(fresh, config, num_classes)
+    learner = Classifier(network, hard_loss=HardLoss())
+    learner.compile(build_optimizer(config.training, learning_rate=0.0, weight_decay=0.0, epochs=1, steps_per_epoch=1))
+    step = tf.function(learner.train_step, reduce_retracing=True)
+
+    def try_step(size: int) -> None:
+        step((tf.zeros((size, *network.input_shape[1:])), tf.one_hot(tf.zeros(size, tf.int32), num_classes)))
+
+    sizes = [size for size in range(1, share + 1) if share % size == 0]
+    fitting = largest_that_fits(try_step, sizes)
+    if not fitting:
+        raise EnvironmentProblemError(
+            f"{config.path}: training.batch_size: auto: not even one image at a time fits into memory. Choose "
+            "a smaller model or data.image_size, or set training.rematerialize."
+        )
+    say(f"training.batch_size: auto: {AUTO_BATCH}, {fitting} at a time on each device")
+    make_reproducible(config.seed, deterministic=config.deterministic, precision=config.training.precision)
+    return share // fitting
+
+
+def _build(model: ModelSettings, config: Config, num_classes: int) -> keras.Model:
+    return build_model(
+        model,
+        num_classes=num_classes,
+        image_size=config.data.image_size,
+        dropout=config.dropout,
+        stochastic_depth=config.regularization.stochastic_depth,
+        rematerialize=config.training.rematerialize,
+        seed=config.seed,
+    )
+
+
+def _check_xla(config: Config, strategy: tf.distribute.Strategy) -> None:
+    if config.training.xla and strategy.num_replicas_in_sync > 1:
+        raise ConfigError(
+            f"{config.path}: training.xla: TensorFlow compiles a step for one device, not for "
+            f"{strategy.num_replicas_in_sync}. Leave it out, or set `training.strategy: one_device`."
+        )

@@ -1,0 +1,124 @@
+"""Networks that learn: what each example costs, and how a batch becomes one update."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfpipe.training.losses import HardLoss
+from tfpipe.training.metrics import build_metrics
+
+Targets = Any
+"""What a batch holds beside its images: a tensor or a dictionary of tensors, with (batch, …) each."""
+Gradients = list[tf.Tensor]
+
+
+class Learner(keras.Model):
+    """Trains `network`; a subclass says what each example costs.
+
+    A batch may be worked through in parts, one after the other. Their gradients add up
+    to those of the whole batch, so that the update is the same; only batch norm, which
+    normalises within a part, and dropout, which draws for each, tell the difference.
+    The same holds for the replicas of a `tf.distribute` strategy.
+
+    Args:
+        network: images (batch, size, size, 3) → logits (batch, num_classes).
+        accumulation_steps: parts of a batch; must divide each replica's share of it.
+    """
+
+    def __init__(self, network: keras.Model, *, accumulation_steps: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.network = network
+
+        self.mean_loss = keras.metrics.Mean("loss")
+        self.accuracies = build_metrics()
+
+        self.accumulation_steps = accumulation_steps
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """What the history tells of an epoch."""
+        return [self.mean_loss, *self.accuracies]
+
+    def call(self, images: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """(batch, size, size, 3) → logits (batch, num_classes)."""
+        return self.network(images, training=training)
+
+    def losses_of(self, targets: Targets, logits: tf.Tensor) -> tf.Tensor:
+        """What each example costs, (batch,)."""
+        raise NotImplementedError
+
+    def labels_of(self, targets: Targets) -> tf.Tensor:
+        """The labels among the targets, one-hot or mixed, (batch, num_classes)."""
+        raise NotImplementedError
+
+    def train_step(self, batch: tuple[tf.Tensor, Targets]) -> dict[str, tf.Tensor]:
+        """One update from one replica's share of a batch."""
+        variables = self.trainable_variables
+        share = tf.cast(tf.shape(batch[0])[0] * tf.distribute.get_strategy().num_replicas_in_sync, tf.float32)
+        gradients = self._gradients(batch, share) if self.accumulation_steps == 1 else self._add_up(batch, share)
+        self.optimizer.apply(gradients, variables)
+        return self.get_metrics_result()
+
+    def test_step(self, batch: tuple[tf.Tensor, Targets]) -> dict[str, tf.Tensor]:
+        """Measure without learning."""
+        images, targets = batch
+        logits = self(images, training=False)
+        self._measure(targets, logits, self.losses_of(targets, logits))
+        return self.get_metrics_result()
+
+    def _gradients(self, batch: tuple[tf.Tensor, Targets], num_examples: tf.Tensor) -> Gradients:
+        """Of these examples' part in the mean loss over `num_examples`."""
+        images, targets = batch
+        with tf.GradientTape() as tape:
+            logits = self(images, training=True)
+            losses = self.losses_of(targets, logits)
+            loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / num_examples)
+        self._measure(targets, logits, losses)
+        gradients = tape.gradient(loss, self.trainable_variables, unconnected_gradients="zero")
+        return [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    def _add_up(self, batch: tuple[tf.Tensor, Targets], num_examples: tf.Tensor) -> Gradients:
+        """The sum over parts. A loop in the graph, so that one part's activations are gone when the next begins."""
+        count = self.accumulation_steps
+        parts = tf.nest.map_structure(lambda whole: _in_parts(whole, count), batch)
+
+        def add(number: tf.Tensor, sums: Gradients) -> tuple[tf.Tensor, Gradients]:
+            new = self._gradients(tf.nest.map_structure(lambda whole: whole[number], parts), num_examples)
+            return number + 1, [total + gradient for total, gradient in zip(sums, new, strict=True)]
+
+        zeros = [tf.zeros(variable.shape, variable.dtype) for variable in self.trainable_variables]
+        _, sums = tf.while_loop(lambda number, _: number < count, add, (tf.constant(0), zeros), parallel_iterations=1)
+        return list(sums)
+
+    def _measure(self, targets: Targets, logits: tf.Tensor, losses: tf.Tensor) -> None:
+        self.mean_loss.update_state(losses)
+        for metric in self.accuracies:
+            metric.update_state(self.labels_of(targets), logits)
+
+
+class Classifier(Learner):
+    """Learns from labels alone. Batches are (images, targets (batch, num_classes)).
+
+    Args:
+        network: see `Learner`.
+        hard_loss: cross-entropy, with its smoothing, weights and offsets.
+    """
+
+    def __init__(self, network: keras.Model, *, hard_loss: HardLoss, **kwargs: Any) -> None:
+        super().__init__(network, **kwargs)
+        self.hard_loss = hard_loss
+
+    def losses_of(self, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """(batch,) in nats."""
+        return self.hard_loss(targets, logits)
+
+    def labels_of(self, targets: tf.Tensor) -> tf.Tensor:
+        """They are the targets."""
+        return targets
+
+
+def _in_parts(whole: tf.Tensor, count: int) -> tf.Tensor:
+    """(batch, …) → (count, batch / count, …)."""
+    size = whole.shape[0]
+    return tf.reshape(whole, (count, size // count if size else -1, *whole.shape[1:]))
