@@ -15,8 +15,10 @@ from benchmarks import (
     input_pipeline,
     mongo_snapshot,
     near_duplicates,
+    network_speed,
     pack_records,
     split_rows,
+    training_step,
 )
 from benchmarks.table import Table
 
@@ -30,6 +32,8 @@ def main() -> None:
             cli_start.measure(),
             *mongo_snapshot.measure(Path(folder)),
             input_pipeline.measure(Path(folder)),
+            *training_step.measure(Path(folder)),
+            *network_speed.measure(),
             distillation_epoch.measure(Path(folder)),
             fetch_loopback.measure(Path(folder)),
             fetch_loopback.measure_pace(Path(folder)),

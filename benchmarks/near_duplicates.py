@@ -20,7 +20,7 @@ from benchmarks.table import Table
 from tfpipe.core.settings import AuditSettings
 from tfpipe.data.checks import inspect_image
 from tfpipe.data.duplicates import find_duplicates
-from tfpipe.data.nearby import iter_close_pairs
+from tfpipe.data.hamming import iter_close_pairs
 
 NUM_HASHES, NUM_PLANTED, NUM_SAMPLED = 850_000, 40_000, 20_000
 MAX_BITS = AuditSettings().near_duplicate_bits

@@ -24,7 +24,7 @@ PARTS: dict[str, Document] = {
     "layer-wise rates": {"training": {"layer_decay": 0.8}},
 }
 """What the full recipe has beyond the settings file. The average reaches back some 33 steps: half an epoch
-of the global teacher, more than one of the regional, who has 75 steps in all."""
+of the global teacher, more than one of the regional, who has 66 steps in all."""
 
 OFF: Document = {
     "regularization": {"mixup_alpha": 0.0, "cutmix_alpha": 0.0},

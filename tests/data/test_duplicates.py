@@ -18,7 +18,7 @@ from tfpipe.data.duplicates import (
     iter_near_duplicates,
     write_near_duplicates,
 )
-from tfpipe.data.nearby import Hashes, count_different_bits
+from tfpipe.data.hamming import Hashes, count_different_bits
 
 Pictures = NDArray[np.int64]
 """(num_rows,): which picture a row shows."""

@@ -6,9 +6,9 @@ import pytest
 
 from tfpipe.core.errors import DataError
 from tfpipe.core.settings import SplitSettings
-from tfpipe.data.dealing import SPLITS
+from tfpipe.data.assignment import SPLITS
 from tfpipe.data.facts import Facts
-from tfpipe.data.growth import Ledger
+from tfpipe.data.ledger import Ledger
 from tfpipe.data.rows import Row
 from tfpipe.data.splitting import gather
 

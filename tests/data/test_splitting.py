@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tfpipe.core.settings import SplitSettings
-from tfpipe.data.dealing import NO_SPLIT, SPLITS
+from tfpipe.data.assignment import NO_SPLIT, SPLITS
 from tfpipe.data.facts import Facts
 from tfpipe.data.rows import Row
 from tfpipe.data.splitting import gather, split_rows

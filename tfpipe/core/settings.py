@@ -290,7 +290,7 @@ class RegularizationSettings(Section):
     mixup_alpha: Annotated[float, Field(ge=0)] = 0.0
     cutmix_alpha: Annotated[float, Field(ge=0)] = 0.0
     random_erasing: Fraction = 0.0
-    """Probability that a box of a teacher's view is filled with noise (Zhong 2017)."""
+    """Probability that a box of a view is filled with noise (Zhong 2017), in training on labels."""
     stochastic_depth: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability that a vision transformer's last layer is left out, the others' less in proportion (Huang 2016)."""
     label_smoothing: Fraction = 0.0

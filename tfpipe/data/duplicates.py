@@ -14,7 +14,7 @@ from tfpipe.core.errors import DataError
 from tfpipe.core.files import atomic_open
 from tfpipe.core.progress import say
 from tfpipe.data.clusters import Pairs, join_pairs
-from tfpipe.data.nearby import Hashes, count_different_bits, iter_close_pairs
+from tfpipe.data.hamming import Hashes, count_different_bits, iter_close_pairs
 from tfpipe.data.rows import iter_documents
 
 BATCH = 2**20

@@ -24,7 +24,7 @@ from tfpipe.data.clusters import key_of
 from tfpipe.data.download.answers import Reason
 from tfpipe.data.duplicates import NearDuplicate, find_duplicates
 from tfpipe.data.facts import Facts, iter_facts
-from tfpipe.data.nearby import Hashes, count_different_bits
+from tfpipe.data.hamming import Hashes, count_different_bits
 from tfpipe.data.perceptual import SIDE, Thumbnails, are_alike
 from tfpipe.data.rows import parse_document
 from tfpipe.data.workers import Runner, run_all

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from tfpipe.core.errors import DataError
 from tfpipe.core.files import sha256_bytes
+from tfpipe.data.assignment import NO_SPLIT, SPLITS, TEST, TRAIN, VALIDATION, SplitNumbers
 from tfpipe.data.clusters import Keys, find_rows, join_pairs, key_of, pairs_alike
-from tfpipe.data.dealing import NO_SPLIT, SPLITS, TEST, TRAIN, VALIDATION, SplitNumbers
 from tfpipe.data.facts import normalised_text
 from tfpipe.data.rows import iter_documents
 from tfpipe.data.splitting import Columns, split_number

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tensorflow_datasets.core.utils.shard_utils import ShardConfig
 
 from tfpipe.core.errors import DataError
+from tfpipe.data.assignment import SPLITS
 from tfpipe.data.clusters import Keys, key_of
-from tfpipe.data.dealing import SPLITS
 from tfpipe.data.shards import Shard
 from tfpipe.data.splitting import in_alphabetical_order
 

@@ -76,7 +76,7 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Batches of (images (batch, size, size, 3), targets (batch, num_classes)), epoch after epoch."""
     examples = _in_epochs(lambda epoch: records.examples(), records, epochs)
-    make_view = build_view(augmentation, image_input, epochs.seed)
+    make_view = build_view(augmentation, image_input, epochs.seed, random_erasing=random_erasing)
     num_classes = len(records.classes)
 
     def decode(example: Example) -> tuple[tf.Tensor, tf.Tensor]:

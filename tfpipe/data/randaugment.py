@@ -15,6 +15,8 @@ Operation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """((1, size, size, 3) values 0..255, strength in [-1, 1]) → the same shape."""
 
 VALUES = (0, 255)
+DTYPE = "float32"
+"""Whatever the precision of the network."""
 OPERATIONS_PER_IMAGE = 2
 MAGNITUDE = 0.5
 """Mean absolute strength; each draw is uniform in [0, 2 * MAGNITUDE], its sign even."""
@@ -66,18 +68,20 @@ def _rows(strength: tf.Tensor, at_most: float) -> tf.Tensor:
 def _layer(name: str) -> Any:
     """Built when it is first used: keras-cv draws random numbers, before which TensorFlow's workers must have met."""
     with tf.init_scope():
+        # It draws them from this generator, of which determinism asks to be seeded; its layers' own draws go unused.
+        tf.random.set_global_generator(tf.random.Generator.from_seed(0))
         return LAYERS[name]()
 
 
 LAYERS: dict[str, Callable[[], Any]] = {
-    "auto_contrast": lambda: keras_cv.layers.AutoContrast(VALUES),
-    "equalization": lambda: keras_cv.layers.Equalization(VALUES),
-    "solarization": lambda: keras_cv.layers.Solarization(VALUES),
-    "color": lambda: keras_cv.layers.RandomColorDegeneration(1.0),
-    "contrast": lambda: keras_cv.layers.RandomContrast(VALUES, 0.5),
-    "brightness": lambda: keras_cv.layers.RandomBrightness(1.0, VALUES),
-    "shear": lambda: keras_cv.layers.RandomShear(0.3, 0.3),
-    "translation": lambda: keras_cv.layers.RandomTranslation(0.3, 0.3),
+    "auto_contrast": lambda: keras_cv.layers.AutoContrast(VALUES, dtype=DTYPE),
+    "equalization": lambda: keras_cv.layers.Equalization(VALUES, dtype=DTYPE),
+    "solarization": lambda: keras_cv.layers.Solarization(VALUES, dtype=DTYPE),
+    "color": lambda: keras_cv.layers.RandomColorDegeneration(1.0, dtype=DTYPE),
+    "contrast": lambda: keras_cv.layers.RandomContrast(VALUES, 0.5, dtype=DTYPE),
+    "brightness": lambda: keras_cv.layers.RandomBrightness(1.0, VALUES, dtype=DTYPE),
+    "shear": lambda: keras_cv.layers.RandomShear(0.3, 0.3, dtype=DTYPE),
+    "translation": lambda: keras_cv.layers.RandomTranslation(0.3, 0.3, dtype=DTYPE),
 }
 
 OPERATIONS: dict[str, Operation] = {

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from tfpipe.core.errors import DataError
 from tfpipe.core.settings import SplitSettings
-from tfpipe.data.clusters import Keys, Pairs, key_of, pairs_of_rows
-from tfpipe.data.dealing import (
+from tfpipe.data.assignment import (
     NO_SPLIT,
     NOT_LEARNED,
     SPLITS,
@@ -21,8 +20,9 @@ from tfpipe.data.dealing import (
     deal,
     summarise,
 )
+from tfpipe.data.clusters import Keys, Pairs, key_of, pairs_of_rows
 from tfpipe.data.facts import Facts
-from tfpipe.data.growth import BRIDGES_SPLITS, settle
+from tfpipe.data.ledger import BRIDGES_SPLITS, settle
 from tfpipe.data.rows import Row
 
 

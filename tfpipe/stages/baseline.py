@@ -11,7 +11,7 @@ from tfpipe.core.progress import progress, track
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.arrays import RowFile
-from tfpipe.data.dealing import SPLITS
+from tfpipe.data.assignment import SPLITS
 from tfpipe.data.facts import normalised_text
 from tfpipe.data.records import Records
 from tfpipe.data.rows import Row, iter_rows

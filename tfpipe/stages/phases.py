@@ -25,7 +25,7 @@ from tfpipe.training.fitting import FitPlan, fit
 from tfpipe.training.learner import Classifier, Learner
 from tfpipe.training.losses import HardLoss
 from tfpipe.training.memory import largest_that_fits
-from tfpipe.training.optimizers import build_optimizer
+from tfpipe.training.optimizers import LossScaling, build_optimizer
 from tfpipe.training.reproducible import make_reproducible
 
 EVALUATION_BATCH = 64
@@ -60,7 +60,7 @@ def open_course(config: Config, workspace: Workspace, step: str) -> Course:
     # Workers find each other before TensorFlow does anything else.
     strategy = build_strategy(config.training.strategy)
     make_reproducible(config.seed, deterministic=config.deterministic, precision=config.training.precision)
-    _check_xla(config, strategy)
+    _check_devices(config, strategy)
     records = training_records(config, workspace)
     replicas = strategy.num_replicas_in_sync
     batch_size, accumulation_steps = _find_batch(config, records, replicas)
@@ -141,16 +141,15 @@ def fit_phase(learner: Learner, batches_of: BatchesOf, course: Course, plan: Fit
     """Fit what learns, with the optimiser of the settings, and keep the networks under the course's card."""
     settings, network = course.config.training, learner.network
     learner(tf.zeros((1, *network.input_shape[1:])))
-    learner.compile(
-        build_optimizer(
-            settings,
-            learning_rate=learning_rate,
-            weight_decay=course.config.weight_decay,
-            epochs=plan.epochs,
-            steps_per_epoch=plan.steps_per_epoch,
-            rates=_rates(network, settings),
-        )
+    optimizer = build_optimizer(
+        settings,
+        learning_rate=learning_rate,
+        weight_decay=course.config.weight_decay,
+        epochs=plan.epochs,
+        steps_per_epoch=plan.steps_per_epoch,
+        rates=_rates(network, settings),
     )
+    learner.compile(LossScaling(optimizer) if settings.precision == "float16" else optimizer)
     epochs = Epochs(
         course.batch_size,
         plan.epochs,
@@ -263,7 +262,12 @@ def _build(model: ModelSettings, config: Config, num_classes: int) -> keras.Mode
     )
 
 
-def _check_xla(config: Config, strategy: tf.distribute.Strategy) -> None:
+def _check_devices(config: Config, strategy: tf.distribute.Strategy) -> None:
+    if config.training.precision == "float16" and this_worker().num_workers > 1:
+        raise ConfigError(
+            f"{config.path}: training.precision: float16 leaves out steps that overflow, and workers do not hear of "
+            "each other's. Choose bfloat16."
+        )
     if config.training.xla and strategy.num_replicas_in_sync > 1:
         raise ConfigError(
             f"{config.path}: training.xla: TensorFlow compiles a step for one device, not for "

@@ -15,11 +15,11 @@ from tfpipe.core.progress import progress, say
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data import leaks
+from tfpipe.data.assignment import NO_SPLIT, SPLITS, SplitNumbers
 from tfpipe.data.clusters import join_keys, key_of
-from tfpipe.data.dealing import NO_SPLIT, SPLITS, SplitNumbers
 from tfpipe.data.duplicates import iter_near_duplicates
 from tfpipe.data.facts import Facts, iter_facts
-from tfpipe.data.growth import BRIDGES_SPLITS, Ledger
+from tfpipe.data.ledger import BRIDGES_SPLITS, Ledger
 from tfpipe.data.rows import Row, iter_documents, iter_rows
 from tfpipe.data.splitting import LEFT_OUT, Columns, Split, gather, not_in_train, split_rows
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tfpipe.data import nearby
+from tfpipe.data import hamming
 from tfpipe.data.clusters import join_pairs
-from tfpipe.data.nearby import Hashes, Wanted, count_different_bits, iter_close_pairs
+from tfpipe.data.hamming import Hashes, Wanted, count_different_bits, iter_close_pairs
 
 Rng = np.random.Generator
 
@@ -49,7 +49,7 @@ def with_neighbours(rng: Rng, count: int, max_bits: int) -> Hashes:
 @pytest.fixture
 def sorted_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a few thousand hashes be too many to compare each with each."""
-    monkeypatch.setattr(nearby, "MOST_COMPARED", 2**18)
+    monkeypatch.setattr(hamming, "MOST_COMPARED", 2**18)
 
 
 @pytest.mark.parametrize("max_bits", [0, 3, 14])

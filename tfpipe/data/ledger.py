@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tfpipe.core.errors import DataError
 from tfpipe.core.files import atomic_open
 from tfpipe.core.settings import SplitSettings
+from tfpipe.data.assignment import NO_SPLIT, SPLITS, TEST, TRAIN, VALIDATION, SplitNumbers
 from tfpipe.data.clusters import Keys, Pairs, find_rows, join_keys, join_pairs, key_of, pairs_alike
-from tfpipe.data.dealing import NO_SPLIT, SPLITS, TEST, TRAIN, VALIDATION, SplitNumbers
 from tfpipe.data.rows import iter_documents
 
 BRIDGES_SPLITS = "bridges_splits"
