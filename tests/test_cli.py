@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tfpipe import __version__
-from tfpipe.cli import main
+from tfpipe.cli import MORE_EXAMPLES, main
 from tfpipe.core.errors import DataError
 from tfpipe.core.files import read_json
-from tfpipe.stages import RUN, STEPS
+from tfpipe.stages import RUN, STEPS, runner
 
 COMMANDS = [*STEPS, RUN.name]
 
@@ -74,10 +74,13 @@ def test_the_help_of_every_command_has_an_example_that_names_settings_that_exist
     result = tfpipe(name, "--help")
     assert result.exit_code == 0
     assert "Example:" in result.stdout
-    (example,) = [line.strip() for line in result.stdout.splitlines() if line.strip().startswith("tfpipe ")]
-    program, command, option, path = example.split()
-    assert (program, command, option) == ("tfpipe", name, "--config")
-    assert (Path(__file__).parents[1] / path).is_file()
+    examples = [line.split() for line in result.stdout.splitlines() if line.strip().startswith("tfpipe ")]
+    assert len(examples) == 1 + (name in MORE_EXAMPLES)
+    for program, command, *pairs in examples:
+        assert (program, command, pairs[0]) == ("tfpipe", name, "--config")
+        for option, path in zip(pairs[::2], pairs[1::2], strict=True):
+            assert option in result.stdout
+            assert (Path(__file__).parents[1] / path).is_file()
     for option in ("--config", "--set", "--force", "--no-upstream", "--json"):
         assert option in result.stdout
 
@@ -100,6 +103,16 @@ def test_the_command_line_knows_no_tensorflow() -> None:
     assert "tfpipe.cli" in loaded
     heavy = {"tensorflow", "keras", "tensorflow_datasets", "keras_hub", "keras_cv", "PIL.Image", "pandas", "sklearn"}
     assert not loaded & heavy
+
+
+def test_other_models_are_named_from_where_one_stands_and_kept_as_seen_from_the_settings(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, ...]] = []
+    monkeypatch.setattr(runner, "run_step", lambda name, path, overrides, **options: seen.append(overrides))
+    others = ("--against", "configs/b.yaml", "--against", "c.yaml")
+    tfpipe("evaluate", "--config", "configs/a.yaml", *others, "--set", "seed=1")
+    assert seen == [("seed=1", 'evaluate.against=["b.yaml", "../c.yaml"]')]
 
 
 # What a person got wrong

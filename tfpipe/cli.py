@@ -28,8 +28,25 @@ _check = click.option(
     help="Run nothing; prove that a splits file (JSON Lines or CSV), made here or elsewhere, leaks nothing. Without "
     "--config by the file alone, with it also by what the audit knows of its ids.",
 )
-SHORTHANDS = {"fetch": (_runner, _check_only), "audit": (_runner,), "pack": (_runner,), "split": (_check,)}
+_against = click.option(
+    *("--against", "others"),
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Settings of a model to compare with this one, on the same photos; may be given several times.",
+)
+SHORTHANDS = {
+    "fetch": (_runner, _check_only),
+    "audit": (_runner,),
+    "pack": (_runner,),
+    "split": (_check,),
+    "evaluate": (_against,),
+}
 """Options beside those that every step has; but for `--check`, each stands for a setting."""
+
+MORE_EXAMPLES = {
+    "evaluate": "tfpipe evaluate --config configs/teacher_regional.yaml --against configs/teacher_global.yaml"
+}
 
 
 class Group(click.Group):
@@ -76,7 +93,10 @@ def main() -> None:
 
 
 def _command(name: str, summary: str) -> None:
-    @main.command(name, help=f"{summary}\n\n\b\nExample:\n  tfpipe {name} --config configs/{_example(name)}.yaml")
+    more = f"\n  {MORE_EXAMPLES[name]}" if name in MORE_EXAMPLES else ""
+    example = f"tfpipe {name} --config configs/{_example(name)}.yaml"
+
+    @main.command(name, help=f"{summary}\n\n\b\nExample:\n  {example}{more}")
     @click.option(
         *("--config", "path"),
         type=click.Path(path_type=Path),
@@ -93,7 +113,9 @@ def _command(name: str, summary: str) -> None:
     ) -> None:
         from tfpipe.stages.runner import run_step
 
-        splits_path = shorthands.pop("splits_path", None)
+        splits_path, others = shorthands.pop("splits_path", None), shorthands.pop("others", ())
+        if others:
+            overrides += (f"evaluate.against={json.dumps([_beside(path, other) for other in others])}",)
         overrides += tuple(f"{key.replace('__', '.')}={value}" for key, value in shorthands.items() if value)
         if splits_path:
             metrics = _check_splits(splits_path, path, overrides)
@@ -111,6 +133,11 @@ def _given(context: click.Context, option: click.Parameter, path: Path | None) -
     if path is None and not context.params.get("splits_path"):
         raise click.MissingParameter(ctx=context, param=option)
     return path
+
+
+def _beside(path: Path, other: Path) -> str:
+    """Where another settings file lies, seen from one."""
+    return Path(os.path.relpath(other, path.parent)).as_posix()
 
 
 def _check_splits(splits_path: Path, path: Path | None, overrides: tuple[str, ...]) -> dict[str, Any]:

@@ -4,86 +4,29 @@ import csv
 import json
 import shutil
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
+from colours import SIZES, make_workspace, read_predictions, settings, write_teacher
 from scipy.special import log_softmax
 from sklearn.metrics import f1_score
 
 from tfpipe.core.config import Config, load_config
 from tfpipe.core.errors import DataError
-from tfpipe.core.inputs import ImageInput
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import Epochs
-from tfpipe.data.records import write_records
 from tfpipe.data.rows import Row, write_rows
-from tfpipe.data.workers import Runner
-from tfpipe.models.saving import Card, save_model
 from tfpipe.stages import baseline, distill, evaluate, reference, teach
+from tfpipe.stages.evaluate import predictions
 from tfpipe.training import probe
-
-SIDE = 32
-SIZES = {"blue": (3, 2, 4), "green": (12, 4, 6), "red": (40, 10, 20)}
-"""Of train, validation and test."""
-COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 60, 50)}
-
-
-def photo(rng: np.random.Generator, colour: tuple[int, int, int]) -> bytes:
-    pixels = np.clip(rng.normal(colour, 60, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-def make_rows(folder: Path) -> list[Row]:
-    rng = np.random.default_rng(0)
-    rows = []
-    for label, sizes in SIZES.items():
-        for split, size in zip(("train", "validation", "test"), sizes, strict=True):
-            for number in range(size):
-                path = folder / f"{label}-{split}-{number}.jpg"
-                path.write_bytes(photo(rng, COLOURS[label]))
-                region = "EU" if number % 2 else "US"
-                extra = {"num_bytes": path.stat().st_size}
-                rows.append(Row(path.stem, label, region=region, path=str(path), split=split, extra=extra))
-    return rows
-
-
-DATASET: dict[str, Any] = {
-    "dataset": "colours",
-    "baseline": {"alpha": 0.35, "image_size": SIDE},
-    "evaluate": {"many_above": 30, "few_below": 5},
-}
-TEACHER: dict[str, Any] = {
-    "data": {"config": "dataset.yaml", "image_size": SIDE, "augmentation": "none"},
-    "model": {"name": "vit_micro_patch8_32"},
-    "evaluate": {"many_above": 30, "few_below": 5},
-}
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Settings, splits and records of three colours of unequal frequency."""
-    folder = tmp_path_factory.mktemp("colours")
-    (folder / "photos").mkdir()
-    for name, document in {"dataset": DATASET, "teacher": TEACHER}.items():
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(document))
-    workspace = Workspace(folder)
-    config = load_config(folder / "dataset.yaml")
-    write_rows(make_rows(folder / "photos"), workspace.splits_path(config))
-    directory = workspace.records_dir(config)
-    write_records(workspace.splits_path(config), directory, num_shards=1, title="pack", runner=Runner())
-    return workspace
-
-
-def settings(workspace: Workspace, name: str, *overrides: str) -> Config:
-    return load_config(workspace.root / f"{name}.yaml", overrides)
+    return make_workspace(tmp_path_factory.mktemp("colours"))
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +46,6 @@ def _few_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probe, "LEAST_STEPS", 200)
         yield
-
-
-def read_predictions(workspace: Workspace, config: Config, step: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    with np.load(workspace.step_dir(config, step) / "predictions.npz") as saved:
-        return saved["ids"], saved["logits"], saved["labels"]
 
 
 def test_the_baseline_agrees_with_its_predictions(workspace: Workspace, scored: dict[str, Any]) -> None:
@@ -155,7 +93,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes_without_making_its_feature
         patch.setattr(probe, "fit_linear_layers", interrupted)
         baseline.run(config, workspace)
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "evaluation_batches", interrupted)
+        patch.setattr(predictions, "evaluation_batches", interrupted)
         assert baseline.run(config, workspace) == scored
     found = workspace.step_dir(config, "baseline") / "predictions.npz"
     assert found.read_bytes() == (workspace.root / "first.npz").read_bytes()
@@ -170,16 +108,6 @@ def test_what_was_torn_is_made_again(workspace: Workspace, scored: dict[str, Any
 
 
 # Gains
-
-
-def write_teacher(workspace: Workspace, config: Config) -> None:
-    """A network that tells colours by their mean, a little."""
-    images = keras.Input((SIDE, SIDE, 3))
-    hidden = keras.layers.GlobalAveragePooling2D()(images)
-    kernel = keras.initializers.Constant(np.array([[-1, -1, 1], [-1, 1, -1], [1, -1, -1]]))
-    network = keras.Model(images, keras.layers.Dense(3, kernel_initializer=kernel)(hidden))
-    card = Card("mobilenetv2", sorted(SIZES), ImageInput(SIDE), [1] * len(SIZES))
-    save_model(network, card, workspace.best_path(config))
 
 
 def test_evaluation_shows_its_gain_over_the_baseline_where_that_has_pretrained_features(

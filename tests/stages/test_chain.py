@@ -117,6 +117,23 @@ def test_the_evaluation_has_the_plans_keys_and_agrees_with_its_predictions(works
     assert metrics["top1_accuracy"] <= metrics["top5_accuracy"]
 
 
+def test_the_regional_teacher_is_set_beside_the_global_one(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = run_step("evaluate", Path("configs/regional.yaml"), ("evaluate.against=[teacher.yaml]",))
+    told = capsys.readouterr().err
+    assert "evaluate teacher cached · evaluate regional …" in told
+    alone = json.loads(Path("runs/teacher/evaluate/metrics.json").read_text())
+    found = metrics["against"]["teacher"]
+    assert found["top1_accuracy"]["this"] == pytest.approx(metrics["top1_accuracy"])
+    assert found["top1_accuracy"]["that"] == pytest.approx(alone["top1_accuracy"])
+    assert {name: numbers["top1"]["that"] for name, numbers in found["by_region"].items()} == pytest.approx(
+        alone["per_region"]
+    )
+    for name in ("training.png", "against.png", "report.html", "predictions.csv", "eval_by_region.json"):
+        assert (Path("runs/regional/evaluate") / name).is_file()
+    run_step("evaluate", Path("configs/regional.yaml"), ("evaluate.against=[teacher.yaml]",))
+    assert capsys.readouterr().err.strip().endswith("evaluate teacher cached · evaluate regional cached")
+
+
 def test_the_regional_teacher_learned_from_its_region_alone(workspace: Path) -> None:
     rows = [row for row in iter_rows(Path("data/herbarium/splits.jsonl")) if row.split == "train"]
     regional = [row for row in rows if row.region == "EU_SW"]

@@ -165,6 +165,11 @@ class Config(s.Section):
         start = self.model and self.model.start_from
         return self._load(start) if start else None
 
+    @cached_property
+    def against_configs(self) -> tuple["Config", ...]:
+        """The models that `evaluate` compares this one with."""
+        return tuple(self._load(path) for path in self.evaluate.against)
+
     def _load(self, path: Path) -> "Config":
         """Settings that this file names; what was overridden of the data set is so for them too."""
         return load_config(self.path.parent / path, self._dataset_overrides)

@@ -367,17 +367,18 @@ class EvaluateSettings(Section):
 
     split: SplitName = "test"
     many_above: Count = 100
-    """Training examples of a class above which it counts as many-shot."""
     few_below: Count = 20
-    """Training examples of a class below which it counts as few-shot."""
-    views: Count = 1
-    """Of each photo, whose probabilities are averaged: the plain one, its mirror image, and closer looks."""
+    """Training examples of a class above which it counts as many-shot, and below which as few-shot."""
+    min_recall: Fraction = 0.6
+    """Recall below which a class counts in `num_classes_below`; the plan wants every class above it."""
+    views: Annotated[int, Field(ge=1, le=8)] = 1
+    """Looks at each photo, whose probabilities are averaged: the plain one, its mirror image, then closer ones."""
     resamples: Count = 1000
     """Of the bootstrap that the 95 % intervals come from."""
     num_confusions: Annotated[int, Field(ge=0)] = 20
     """Most confused pairs of classes to show."""
     against: tuple[Path, ...] = ()
-    """Settings files, relative to this one, of models to set beside this one."""
+    """Settings files, relative to this one, of models to compare with this one, on the same photos."""
 
 
 class ExportSettings(Section):

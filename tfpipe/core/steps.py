@@ -46,6 +46,9 @@ class Step:
 Need = tuple[Config, str]
 """Settings and the step of them that must be up to date."""
 
+Place = tuple[str, Path]
+"""A step's title and its settings file."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -71,11 +74,23 @@ class Node:
         return self.step.outputs(self.config, self.workspace)
 
 
-def build_graph(steps: dict[str, Step], config: Config, name: str, workspace: Workspace) -> Node:
-    """The node of a step, with everything it needs below it."""
+def build_graph(
+    steps: dict[str, Step], config: Config, name: str, workspace: Workspace, *, above: tuple["Place", ...] = ()
+) -> Node:
+    """The node of a step, with everything it needs below it.
+
+    Raises:
+        ConfigError: when a step, through what it needs, needs itself; `above` are those that need this one.
+    """
     step = steps[name]
     config = config.dataset_config if step.of_dataset else config
-    needs = tuple(build_graph(steps, c, n, workspace) for c, n in step.needs(config))
+    place = (f"{name} {config.name}", config.path.resolve())
+    if place in above:
+        circle = " needs ".join(f"`{title}`" for title, _ in (*above[above.index(place) :], place))
+        raise ConfigError(
+            f"{config.path}: {circle}: a circle. Take one file out of the other's `start_from` or `evaluate.against`."
+        )
+    needs = tuple(build_graph(steps, c, n, workspace, above=(*above, place)) for c, n in step.needs(config))
     return Node(config, step, needs, workspace)
 
 

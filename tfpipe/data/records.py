@@ -1,6 +1,7 @@
 """Records: sharded TFRecord in TFDS format, that `tfds.builder_from_directory` reads without tfpipe."""
 
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -108,6 +109,12 @@ class Records:
             read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
         )
         return ds.filter(lambda example: example["region"] == self.region) if self.region else ds
+
+    def images(self, numbers: Collection[int]) -> dict[int, bytes]:
+        """JPEG bytes of the examples with these places in the canonical order, by place."""
+        wanted = tf.constant(sorted(numbers), tf.int64)
+        found = self.examples().enumerate().filter(lambda number, _: tf.reduce_any(number == wanted)).take(len(numbers))
+        return {int(number): example["image"] for number, example in found.as_numpy_iterator()}
 
     @cached_property
     def num_examples(self) -> int:

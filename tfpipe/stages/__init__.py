@@ -49,6 +49,25 @@ def _label_needs(config: Config) -> list[Need]:
     return [(_dataset(config), "pack"), *((t, "teach") for t in config.teacher_configs if t)]
 
 
+def _evaluate_needs(config: Config) -> list[Need]:
+    for other in config.against_configs:
+        _check_comparable(config, other)
+    others: list[Need] = [(other, "evaluate") for other in config.against_configs]
+    return [(_dataset(config), "pack"), _fitted(config), *reference(config), *others]
+
+
+def _check_comparable(config: Config, other: Config) -> None:
+    """Refuse, before anything is trained, models that are not measured on the same photos."""
+    ours, theirs = _dataset(config), _dataset(other)
+    if ours.path.resolve() != theirs.path.resolve():
+        found = f"knows the data set of {theirs.path}, and this one that of {ours.path}"
+    elif config.evaluate.split != other.evaluate.split:
+        found = f"is measured on {other.evaluate.split}, and this one on {config.evaluate.split} (evaluate.split)"
+    else:
+        return
+    raise ConfigError(f"{config.path}: evaluate.against: {other.path} {found}. Compare models on the same photos.")
+
+
 def _verify_needs(config: Config) -> list[Need]:
     return [(_dataset(config), "pack"), (config, "export")]
 
@@ -163,10 +182,25 @@ STEPS = {
             name="baseline",
             summary="Score features that were never fitted to this task.",
             of_dataset=True,
-            sections=("seed", "deterministic", "task", "baseline", "evaluate.many_above", "evaluate.few_below"),
+            sections=(
+                *("seed", "deterministic", "task", "baseline"),
+                *("evaluate.many_above", "evaluate.few_below", "evaluate.min_recall"),
+            ),
             needs=lambda config: [(config, "split" if config.task == "text" else "pack")],
             outputs=_in_step_dir("baseline", "predictions.npz"),
             fingerprint=_baseline_fingerprint,
+            headline=(
+                *(
+                    "inverse_l2_penalty",
+                    "l2_penalty",
+                    "loss",
+                    "macro_accuracy",
+                    "macro_f1",
+                    "nearest_mean_top1_accuracy",
+                ),
+                *("num_examples", "top1_accuracy", "top5_accuracy"),
+            ),
+            version=2,
         ),
         Step(
             name="teach",
@@ -201,10 +235,14 @@ STEPS = {
         Step(
             name="evaluate",
             summary="Measure top-1, top-5 and loss, whole, per region and by class frequency.",
-            sections=("evaluate",),
-            needs=lambda config: [(_dataset(config), "pack"), _fitted(config), *reference(config)],
-            outputs=_in_step_dir("evaluate", "predictions.npz"),
-            version=2,
+            sections=("seed", "evaluate"),
+            needs=_evaluate_needs,
+            outputs=_in_step_dir("evaluate", "predictions.npz", "predictions.csv", "eval_by_region.json"),
+            headline=(
+                *("baseline_top1_accuracy", "gain_over_baseline", "loss", "macro_accuracy", "macro_f1"),
+                *("num_examples", "top1_accuracy", "top5_accuracy"),
+            ),
+            version=3,
         ),
         Step(
             name="export",

@@ -16,10 +16,11 @@ from tfpipe.data.facts import normalised_text
 from tfpipe.data.records import Records
 from tfpipe.data.rows import Row, iter_rows
 from tfpipe.models.mobilenet import MEAN, SCALE, build_features
-from tfpipe.stages.evaluate import compiled, count_training, predict, save_predictions
+from tfpipe.stages.evaluate.predictions import compiled, count_training, predict, save_predictions
 from tfpipe.training import bag_of_words, probe
+from tfpipe.training.outcomes import cross_entropy, judge, label_places, top_k_accuracy
 from tfpipe.training.reproducible import make_reproducible
-from tfpipe.training.scores import cross_entropy, label_places, score, top_k_accuracy
+from tfpipe.training.scores import score
 
 Array = np.ndarray
 
@@ -46,14 +47,13 @@ def _of_images(config: Config, workspace: Workspace) -> Metrics:
     means = probe.fit_class_means(features[known], labels[known], len(classes))
     answers = RowFile(folder / "logits.f32", len(classes))
     answers.extend(layers.iter_logits(features[test], 0), first=0)
-    save_predictions(folder, ids[test], answers.read(), labels[test])
+    save_predictions(folder, {"ids": ids[test], "logits": answers.read(), "labels": labels[test]})
     metrics = {
         "features": _told(config),
         "l2_penalty": penalty,
         "nearest_mean_top1_accuracy": _top1(means.iter_cosines(features[test]), labels[test]),
     } | score(
-        answers.read(),
-        labels[test],
+        judge(answers.read(), labels[test]),
         regions=regions[test],
         classes=classes,
         train_counts=count_training(config, workspace, classes),
@@ -125,10 +125,11 @@ def _of_texts(config: Config, workspace: Workspace) -> Metrics:
     known_texts, known_labels = texts["train"] + texts["validation"], np.append(labels["train"], labels["validation"])
     log_probs = next(bag_of_words.iter_fitted(known_texts, known_labels, [strength])).log_probs(texts["test"])
     ids = np.array([row.id for row in splits["test"]])
-    save_predictions(workspace.step_dir(config, "baseline"), ids, log_probs, labels["test"])
+    save_predictions(
+        workspace.step_dir(config, "baseline"), {"ids": ids, "logits": log_probs, "labels": labels["test"]}
+    )
     return {"features": bag_of_words.FEATURES, "inverse_l2_penalty": strength} | score(
-        log_probs,
-        labels["test"],
+        judge(log_probs, labels["test"]),
         regions=np.array([row.region for row in splits["test"]]),
         classes=classes,
         train_counts=count_training(config, workspace, classes),

@@ -86,7 +86,7 @@ def _graph(config: Config, name: str, workspace: Workspace) -> Node:
     try:
         return build_graph({**STEPS, "run": RUN}, config, name, workspace)
     except RecursionError:
-        raise ConfigError(f"{config.path}: `config` and `start_from` lead around in a circle.") from None
+        raise ConfigError(f"{config.path}: `data.config` leads around in a circle.") from None
 
 
 def _check_criteria_name_steps(nodes: list[Node]) -> None:

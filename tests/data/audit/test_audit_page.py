@@ -11,14 +11,14 @@ import pytest
 from garden import audited, photos, spoiled, texts
 from PIL import Image
 
+from tfpipe.core.page.markup import VOID, Html, prose, tag
+from tfpipe.core.page.thumbnails import LONG_SIDE, Album
 from tfpipe.core.settings import AuditSettings, Task
 from tfpipe.data.audit import page
 from tfpipe.data.audit.page import build_page
 from tfpipe.data.audit.page.chapters import CHAPTERS
 from tfpipe.data.audit.page.gallery import HEADINGS
-from tfpipe.data.audit.page.markup import VOID, Html, prose, tag
 from tfpipe.data.audit.page.plots import Mark, Scale, density, histogram, long_tail
-from tfpipe.data.audit.page.thumbnails import LONG_SIDE, Album
 from tfpipe.data.audit.report import Pair
 from tfpipe.data.audit.rules import RULES
 from tfpipe.data.duplicates import NearDuplicate

@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-import tfpipe
+from tfpipe.core.page import build_document
+from tfpipe.core.page.markup import Html, prose, tag, together
+from tfpipe.core.page.thumbnails import Album
 from tfpipe.data.audit.findings import Finding, Severity
 from tfpipe.data.audit.page.chapters import chapters
 from tfpipe.data.audit.page.gallery import gallery, shown_findings
-from tfpipe.data.audit.page.markup import Html, prose, tag, together
-from tfpipe.data.audit.page.thumbnails import Album
 from tfpipe.data.audit.report import Report
 
-STYLE_PATH = Path(__file__).with_name("style.css")
 ALBUM_BYTES = 1_500_000
 """Of all thumbnails; in base64 they become a third more."""
 
@@ -23,16 +22,9 @@ def build_page(report: Report, root: Path) -> str:
         root: what the images' paths are relative to.
     """
     album = Album(root, max_bytes=ALBUM_BYTES)
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"{report.name} · audit"),
-        tag("style", Html(STYLE_PATH.read_text(encoding="utf-8"))),
-    )
-    footer = tag("footer", f"tfpipe {tfpipe.__version__} · all numbers are in report.json, beside this page.")
     main = tag("main", _findings(report), chapters(report), gallery(report, album))
-    return f"<!doctype html>\n{tag('html', head, tag('body', _header(report), main, footer), lang='en')}\n"
+    remark = "all numbers are in report.json, beside this page."
+    return build_document(f"{report.name} · audit", _header(report), main, remark=remark)
 
 
 def _header(report: Report) -> Html:

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 
+from tfpipe.core.page.markup import Html, prose, tag, together
 from tfpipe.core.settings import Task
 from tfpipe.data.audit.page.faults import meaning_of
-from tfpipe.data.audit.page.markup import Html, prose, tag, together
 from tfpipe.data.audit.page.plots import Mark, density, histogram, long_tail
 from tfpipe.data.audit.report import Report
 from tfpipe.data.audit.summary import QUANTILES, Counts, bucket_of, measures

@@ -1,9 +1,9 @@
 """Examples to judge by eye: photos mounted side by side, texts in quotes, with their labels."""
 
+from tfpipe.core.page.markup import Html, tag, together
+from tfpipe.core.page.thumbnails import Album
 from tfpipe.core.settings import Task
 from tfpipe.data.audit.findings import Finding
-from tfpipe.data.audit.page.markup import Html, tag, together
-from tfpipe.data.audit.page.thumbnails import Album
 from tfpipe.data.audit.report import Pair, Report
 from tfpipe.data.rows import Row
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfpipe.core.page.markup import Html, tag, together
 from tfpipe.data.audit.columns import Ints
-from tfpipe.data.audit.page.markup import Html, tag, together
 
 HISTOGRAM_BINS = 60
 DENSITY_BINS = 40

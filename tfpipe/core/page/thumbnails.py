@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from tfpipe.data.audit.page.markup import Html, tag
+from tfpipe.core.page.markup import Html, tag
 
 LONG_SIDE = 240
 """Pixels: twice what is shown, for sharp screens."""
@@ -17,15 +17,20 @@ QUALITY = 60
 class Album:
     """Images that a page shows; once the budget is spent, frames without them."""
 
-    def __init__(self, root: Path, *, max_bytes: int) -> None:
+    def __init__(self, root: Path = Path(), *, max_bytes: int) -> None:
         self._root = root
         self._bytes_left = max_bytes
 
-    def picture(self, path: str, *, alt: str) -> Html:
-        """An `img` that holds the image, or an empty frame that says why there is none."""
+    def picture(self, source: str | bytes, *, alt: str) -> Html:
+        """An `img` that holds the image, or an empty frame that says why there is none.
+
+        Args:
+            source: where the image lies, relative to the root, or its content.
+            alt: what it shows.
+        """
         if self._bytes_left <= 0:
             return _frame("not shown")
-        content = _shrunk(self._root / path) if path else b""
+        content = _shrunk(self._root / source if isinstance(source, str) else BytesIO(source)) if source else b""
         if not content:
             return _frame("no picture")
         self._bytes_left -= len(content)
@@ -36,11 +41,11 @@ def _frame(text: str) -> Html:
     return tag("span", text, class_="no-picture")
 
 
-def _shrunk(path: Path) -> bytes:
+def _shrunk(source: Path | BytesIO) -> bytes:
     """A small WebP; of a file that breaks off, what there is; nothing, if it is no image."""
     buffer = BytesIO()
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             image.draft("RGB", (LONG_SIDE, LONG_SIDE))
             try:
                 image.load()
