@@ -12,7 +12,16 @@ from tfpipe.data.pipeline import Epochs, distillation_batches
 from tfpipe.data.records import classes_sha256, ids_sha256
 from tfpipe.labels.store import check_header, labels_of_view, read_header
 from tfpipe.models.saving import load_model, weights_sha256
-from tfpipe.stages.phases import Course, fit_on_labels, fit_phase, open_course, plan_phase, start_network, told
+from tfpipe.stages.phases import (
+    Course,
+    draw_history,
+    fit_on_labels,
+    fit_phase,
+    open_course,
+    plan_phase,
+    start_network,
+    told,
+)
 from tfpipe.training.checkpoints import Progress
 from tfpipe.training.distiller import Distiller
 from tfpipe.training.fitting import FitPlan
@@ -28,6 +37,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
         phases = {phase: PHASES[phase](course, plan) for phase, plan in plans.items()}
     if not this_worker().is_chief:
         return {}
+    draw_history(course)
     best = max(phases, key=lambda phase: phases[phase].best_top1)
     plans[best].checkpoints.keep_best(workspace.best_path(config))
     for plan in plans.values():

@@ -19,6 +19,7 @@ from tfpipe.data.records import Records, check_classes
 from tfpipe.data.rows import iter_rows
 from tfpipe.models import build_model, image_input, layer_depths
 from tfpipe.models.saving import Card, load_model, save_model
+from tfpipe.plots.training import plot_history
 from tfpipe.training.checkpoints import Checkpoints, Progress
 from tfpipe.training.distribution import build_strategy
 from tfpipe.training.fitting import FitPlan, fit
@@ -187,6 +188,12 @@ def start_network(course: Course) -> keras.Model:
                 f"is no {config.network.name} at {card.image_input.size} px."
             ) from None
     return network
+
+
+def draw_history(course: Course) -> None:
+    """`training_metrics.png`, of all phases so far."""
+    step_dir = course.workspace.step_dir(course.config, course.step)
+    plot_history(step_dir / "history.csv", step_dir / "training_metrics.png")
 
 
 def told(done: Progress) -> Metrics:

@@ -9,7 +9,7 @@ from tfpipe.core.config import Config
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.models.saving import load_model, weights_sha256
-from tfpipe.stages.phases import Course, fit_on_labels, open_course, plan_phase, start_network, told
+from tfpipe.stages.phases import Course, draw_history, fit_on_labels, open_course, plan_phase, start_network, told
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:
@@ -23,6 +23,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
         done = fit_on_labels(network, course, plan, config.training.learning_rate)
     if not this_worker().is_chief:
         return {}
+    draw_history(course)
     plan.checkpoints.keep_best(workspace.best_path(config))
     plan.checkpoints.forget()
     trained, _ = load_model(workspace.best_path(config))

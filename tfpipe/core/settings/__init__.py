@@ -1,0 +1,80 @@
+"""The settings of every step: what may stand in a YAML file, with its default, once.
+
+A section carries the name of its step or of the plan's section; `core/config.py` reads the files.
+"""
+
+from tfpipe.core.settings.base import (
+    Augmentation,
+    ClassWeights,
+    Count,
+    Fraction,
+    Positive,
+    Precision,
+    Sampling,
+    Section,
+    SplitName,
+    Task,
+)
+from tfpipe.core.settings.data import (
+    ADDRESS_SOURCES,
+    FILE_SOURCES,
+    AuditSettings,
+    BaselineSettings,
+    DataSettings,
+    FetchSettings,
+    PackSettings,
+    RowField,
+    SnapshotSettings,
+    SourceName,
+    SplitSettings,
+)
+from tfpipe.core.settings.results import EvaluateSettings, ExportSettings, VerifySettings
+from tfpipe.core.settings.training import (
+    AUTO_BATCH,
+    CallbackSettings,
+    DistillationSettings,
+    FinetuneSettings,
+    LabelSettings,
+    LossWeights,
+    ModelSettings,
+    RegularizationSettings,
+    TeacherSettings,
+    TrainingSettings,
+)
+
+__all__ = [
+    "ADDRESS_SOURCES",
+    "AUTO_BATCH",
+    "FILE_SOURCES",
+    "AuditSettings",
+    "Augmentation",
+    "BaselineSettings",
+    "CallbackSettings",
+    "ClassWeights",
+    "Count",
+    "DataSettings",
+    "DistillationSettings",
+    "EvaluateSettings",
+    "ExportSettings",
+    "FetchSettings",
+    "FinetuneSettings",
+    "Fraction",
+    "LabelSettings",
+    "LossWeights",
+    "ModelSettings",
+    "PackSettings",
+    "Positive",
+    "Precision",
+    "RegularizationSettings",
+    "RowField",
+    "Sampling",
+    "Section",
+    "SnapshotSettings",
+    "SourceName",
+    "SplitName",
+    "SplitSettings",
+    "Task",
+    "TeacherSettings",
+    "TrainingSettings",
+    "VerifySettings",
+]

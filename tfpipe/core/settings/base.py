@@ -1,0 +1,21 @@
+"""What every section of a settings file is made of."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Task = Literal["image", "text"]
+Augmentation = Literal["none", "moderate", "aggressive"]
+Sampling = Literal["uniform", "class_balanced", "square_root", "effective_number"]
+ClassWeights = Literal["none", "balanced", "effective_number"]
+SplitName = Literal["train", "validation", "test"]
+Precision = Literal["float32", "float16"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Part of a settings file. Frozen; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())

@@ -1,0 +1,173 @@
+"""Settings of the steps that train: teachers, soft labels, students."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tfpipe.core.settings.base import Augmentation, ClassWeights, Count, Fraction, Positive, Sampling, Section
+
+AUTO_BATCH = 64
+
+
+class ModelSettings(Section):
+    """The network."""
+
+    name: str
+    """A key of `MODELS`, such as `mobilenetv2` or `vit_base_patch16_224`."""
+    pretrained: bool = False
+    """The plan's word for `weights: imagenet`."""
+    weights: str = "none"
+    """`none`, `imagenet`, a KerasHub preset, a Hugging Face folder, or a file of backbone weights
+    (`.weights.h5`, `.keras`)."""
+    start_from: Path | None = None
+    """Settings file of another teacher of the same shape whose fitted weights are the start."""
+    num_classes: Count | None = None
+    """Checked against the records; unset, taken from them."""
+    alpha: Positive = 1.0
+    """MobileNetV2's width multiplier."""
+    dropout_rate: Fraction | None = None
+
+    @model_validator(mode="after")
+    def _has_one_start(self) -> "ModelSettings":
+        if self.start_from and (self.pretrained or self.weights != "none"):
+            raise ValueError("`start_from` excludes `weights` and `pretrained`")
+        if self.pretrained and self.weights not in ("none", "imagenet"):
+            raise ValueError("`pretrained: true` means `weights: imagenet`; drop one of the two")
+        return self
+
+
+class TrainingSettings(Section):
+    """Optimiser and schedule."""
+
+    learning_rate: Positive = 1e-3
+    batch_size: Count | Literal["auto"] = AUTO_BATCH
+    """Examples of one update, over all devices and accumulation steps.
+
+    `auto`: 64, in as few accumulation steps as memory allows; more would ask for another learning rate.
+    """
+    accumulation_steps: Count = 1
+    """Parts that a batch is worked through in, one after the other: less memory, the same update."""
+    epochs: Count = 15
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    clip_norm: Positive | None = None
+    """Global norm to which gradients are clipped."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each layer learns, and decays, by this factor slower than the one above it (Clark 2020; Bao 2021); 1: all alike.
+
+    For pretrained weights: 0.65 to 0.85 for a vision transformer. From scratch it holds back what must learn most.
+    """
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of the moving average of the weights that is validated and kept in their place; 0: off.
+
+    It reaches back some 1 / (1 - decay) steps, which should be an epoch or so: 0.99 for hundreds of steps
+    in all, 0.999 for ten thousand, 0.9999 for a hundred thousand.
+    """
+    head_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs before the others, in which the last layer alone learns (Kumar 2022)."""
+    head_learning_rate: Positive = 1e-3
+    """Of those epochs."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the layers' arithmetic; weights stay float32, and float16's loss is scaled."""
+    rematerialize: bool = False
+    """Forget activations and compute them again for the gradient: less memory, a third more time."""
+    xla: bool = False
+    """Compile the training step."""
+    strategy: Literal["auto", "one_device", "mirrored", "multi_worker"] = "auto"
+    """`auto`: workers if the environment names some, all GPUs of this machine if it has several, else one device."""
+    sampling: Sampling = "uniform"
+    """How often an example comes: each once an epoch, or by its class's size."""
+    class_weights: ClassWeights = "none"
+    """Weight of an example's loss, by its class's size. On labels alone: a teacher's loss, a student's fine-tuning."""
+    logit_adjustment: Annotated[float, Field(ge=0)] = 0.0
+    """τ of the logit-adjusted loss (Menon 2020), where `class_weights` act; 0: off, 1: as the paper.
+
+    Sampling, weights and adjustment may be on together: each sees the classes as the one before it left them.
+    """
+
+    @property
+    def corrects_on_labels(self) -> bool:
+        """Whether the loss on labels is not plain cross-entropy."""
+        return self.class_weights != "none" or self.logit_adjustment > 0
+
+
+class RegularizationSettings(Section):
+    """What holds a network back from learning by heart."""
+
+    dropout: Fraction | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    mixup_alpha: Annotated[float, Field(ge=0)] = 0.0
+    cutmix_alpha: Annotated[float, Field(ge=0)] = 0.0
+    random_erasing: Fraction = 0.0
+    """Probability that a box of a view is filled with noise (Zhong 2017), in training on labels."""
+    stochastic_depth: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability that a vision transformer's last layer is left out, the others' less in proportion (Huang 2016)."""
+    label_smoothing: Fraction = 0.0
+    early_stopping_patience: Count | None = None
+
+
+class CallbackSettings(Section):
+    """What happens at the end of an epoch."""
+
+    early_stopping: bool | None = None
+    early_stopping_patience: Count | None = None
+    save_best: bool = True
+    """Keep the epoch with the best validation top-1; otherwise the last."""
+    checkpoint_dir: Path | None = None
+    """Unset: `checkpoints/` in the step's folder."""
+    checkpoint_minutes: Positive = 10
+    """Between two states from which a killed run goes on; one is kept at every epoch's end too."""
+    keep_checkpoints: Count = 1
+    """Epochs whose networks are kept, the latest, beside the best."""
+
+
+class TeacherSettings(Section):
+    """One teacher of a student: a settings file to train, or a model file."""
+
+    config: Path | None = None
+    """Relative to this file."""
+    path: Path | None = None
+    weight: Positive = 1.0
+    region_filter: str | None = None
+    """This teacher speaks only for rows of this region."""
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> "TeacherSettings":
+        if (self.config is None) == (self.path is None):
+            raise ValueError("a teacher needs either `config` or `path`")
+        return self
+
+
+class LabelSettings(Section):
+    """The soft-label store."""
+
+    views: Count = 1
+    """Deterministic views per image; epoch e trains on view e mod views."""
+    top_k: Count = 100
+    """Classes kept per view; with at least as many as there are, nothing is lost."""
+
+
+class LossWeights(Section):
+    """Shares of the soft and the hard loss."""
+
+    kl_divergence: Annotated[float, Field(ge=0)] = 0.7
+    cross_entropy: Annotated[float, Field(ge=0)] = 0.3
+
+
+class DistillationSettings(Section):
+    """Phase 1 of the student."""
+
+    temperature: Positive = 3.0
+    loss_weights: LossWeights = LossWeights()
+
+
+class FinetuneSettings(Section):
+    """Phase 2 of the student: the last epochs, on labels alone."""
+
+    epochs: Annotated[int, Field(ge=0)] | None = None
+    """Out of `training.epochs`; unset, the second half of them."""
+    learning_rate: Positive | None = None
+    """Unset, half of `training.learning_rate`."""
+    augmentation: Augmentation = "aggressive"
