@@ -157,6 +157,19 @@ def test_two_models_are_compared_photo_by_photo(workspace: Workspace, metrics: d
         assert numbers["top1"]["difference"] == pytest.approx(difference)
 
 
+def test_a_twin_differs_nowhere_in_any_resample(workspace: Workspace, metrics: dict[str, Any]) -> None:
+    """Only if both are resampled alike is there no spread."""
+    twin = settings(workspace, "third")
+    write_teacher(workspace, twin, ROUGH)
+    evaluate.run(twin, workspace)
+    found = evaluate.run(settings(workspace, "teacher", "evaluate.against=[third.yaml]"), workspace)["against"]["third"]
+    rows = [row for row in found.values() if "difference" in row]
+    rows += [row for numbers in found["by_region"].values() for row in (numbers["top1"], numbers["top5"])]
+    assert len(rows) == 5 + 4
+    assert {row[key] for row in rows for key in ("difference", "low", "high")} == {0.0}
+    evaluate.run(settings(workspace, "teacher", "evaluate.against=[other.yaml]"), workspace)
+
+
 def test_the_table_says_who_is_better_where(
     workspace: Workspace, metrics: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
