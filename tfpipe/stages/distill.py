@@ -27,7 +27,7 @@ from tfpipe.training.reproducible import make_reproducible
 def run(config: Config, workspace: Workspace) -> Metrics:
     """Distil, fine-tune from the best distilled student, and keep the better of the two in `best.keras`."""
     records = training_records(config, workspace)
-    card = Card(config.network.name, records.classes, image_input(config.network.name, config.data.image_size))
+    card = Card(config.network.name, records.classes, image_input(config.network, config.data.image_size))
     epochs = {"distill": config.training.epochs - config.finetune_epochs, "finetune": config.finetune_epochs}
     plans = [
         plan_phase(config, workspace, records, step="distill", phase=phase, epochs=count)

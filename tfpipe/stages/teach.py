@@ -27,7 +27,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     """Train, and keep the epoch with the best validation top-1 in `best.keras`."""
     make_reproducible(config.seed, deterministic=config.deterministic)
     records = training_records(config, workspace)
-    card = Card(config.network.name, records.classes, image_input(config.network.name, config.data.image_size))
+    card = Card(config.network.name, records.classes, image_input(config.network, config.data.image_size))
     network = start_network(config, workspace, card)
     plan = plan_phase(config, workspace, records, step="teach", phase="teach", epochs=config.training.epochs)
     metrics = fit_on_labels(network, config, workspace, records, card, plan, config.training.learning_rate)
@@ -133,6 +133,8 @@ def start_network(config: Config, workspace: Workspace, card: Card) -> keras.Mod
         num_classes=len(card.classes),
         image_size=card.image_input.size,
         dropout=config.dropout,
+        stochastic_depth=config.regularization.stochastic_depth,
+        rematerialize=config.training.rematerialize,
         seed=config.seed,
     )
     if config.start_config:
