@@ -2,7 +2,6 @@
 
 import re
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,16 +16,15 @@ from scipy.special import erf, softmax
 from sklearn.metrics import log_loss
 
 from tfpipe.core.errors import ConfigError
-from tfpipe.core.inputs import ImageInput
 from tfpipe.core.settings import ModelSettings
 from tfpipe.models import MODELS, build_model, find_family, image_input
 from tfpipe.models.applications import NAMES
 from tfpipe.models.hub import NAMES as OTHER_NAMES
-from tfpipe.models.saving import CARD, Card, load_model, save_model, weights_sha256
+from tfpipe.models.saving import Card, load_model, save_model, weights_sha256
 
 SIZE, CLASSES = 32, 5
 STEPS = 40
-SMALL: dict[str, dict[str, Any]] = {"mobilenetv2": {"alpha": 0.35}, "vit_micro_patch8_32": {}, "mobilenet_v3_small": {}}
+SMALL: dict[str, dict[str, Any]] = {"mobilenetv2": {"alpha": 0.35}, "vit_micro_patch8_32": {}, "mobilenet": {}}
 """A cheap name per pattern of the table; a new entry needs one here, or below."""
 
 models = keras_hub.models
@@ -205,7 +203,7 @@ def test_a_saved_model_gives_equal_logits_and_its_card(
     assert [path.name for path in tmp_path.iterdir()] == ["best.keras"]
 
 
-@each_model
+@pytest.mark.parametrize("name", ["vit_micro_patch8_32", "mobilenet", "dinov2"])
 def test_equal_models_are_equal_bytes(name: str, tmp_path: Path) -> None:
     network = build(name, dropout=0.1)
     save_model(network, make_card(name), tmp_path / "first.keras")
@@ -290,7 +288,7 @@ def test_weights_of_another_shape_are_refused_in_a_sentence(
         build(name, weights=str(path))
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2", "vit_micro_patch8_32", "mobilenet_v3_small", "dinov2_small"])
+@pytest.mark.parametrize("name", ["mobilenetv2", "vit_micro_patch8_32", "mobilenet", "dinov2_small"])
 @pytest.mark.parametrize("name_of_file", ["missing.weights.h5", "text.weights.h5", "weights.ckpt"])
 def test_what_is_no_file_of_weights_is_refused_in_a_sentence(name: str, name_of_file: str, tmp_path: Path) -> None:
     path = tmp_path / name_of_file
@@ -370,48 +368,3 @@ def test_vit_equals_the_paper_in_numpy() -> None:
     features = norm(tokens, "encoder/ln").mean(axis=1)
     expected = features @ weights["logits/kernel"] + weights["logits/bias"]
     np.testing.assert_allclose(network(images, training=False), expected, atol=1e-4)
-
-
-def test_a_model_of_someone_else_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    path = tmp_path / "theirs.keras"
-    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(path)
-    with pytest.raises(ConfigError, match=r"theirs\.keras: not a model that tfpipe wrote .*`best\.keras` of a run"):
-        load_model(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"no zip file at all"], ids=["empty", "text"])
-def test_a_file_that_is_no_model_is_refused_in_a_sentence(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "bad.keras"
-    path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"bad\.keras: not a model that tfpipe wrote"):
-        load_model(path)
-
-
-def test_a_model_cut_off_is_refused_in_a_sentence(networks: dict[str, keras.Model], tmp_path: Path) -> None:
-    path = tmp_path / "cut.keras"
-    save_model(networks["mobilenetv2"], make_card("mobilenetv2"), path)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ConfigError, match=r"cut\.keras: not a model that tfpipe wrote"):
-        load_model(path)
-
-
-def test_a_card_that_lacks_something_is_refused_in_a_sentence(networks: dict[str, keras.Model], tmp_path: Path) -> None:
-    path = tmp_path / "old.keras"
-    save_model(networks["mobilenetv2"], make_card("mobilenetv2"), tmp_path / "new.keras")
-    with zipfile.ZipFile(tmp_path / "new.keras") as new, zipfile.ZipFile(path, "w") as old:
-        for name in new.namelist():
-            old.writestr(name, '{"name": "mobilenetv2"}' if name == CARD else new.read(name))
-    with pytest.raises(ConfigError, match=r"old\.keras: not a model that tfpipe wrote"):
-        load_model(path)
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere\.keras: no such model file"):
-        load_model(tmp_path / "nowhere.keras")
-
-
-def test_a_card_survives_json() -> None:
-    card = Card("vit_micro_patch8_32", ["a", "é"], ImageInput(32, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)))
-    document = card.to_json()
-    assert document["classes"] == ["a", "é"]
-    assert ImageInput.from_json(document["image_input"]) == card.image_input
