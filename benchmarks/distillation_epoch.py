@@ -52,7 +52,15 @@ def measure(folder: Path) -> Table:
 
 def _student(records: Records) -> keras.Model:
     settings = ModelSettings(name="mobilenetv2", alpha=0.35)
-    return build_model(settings, num_classes=len(records.classes), image_size=IMAGE_SIZE, dropout=0.0, seed=1)
+    return build_model(
+        settings,
+        num_classes=len(records.classes),
+        image_size=IMAGE_SIZE,
+        dropout=0.0,
+        stochastic_depth=0.0,
+        rematerialize=False,
+        seed=1,
+    )
 
 
 def _made_labels(records: Records, store: Path) -> Path:

@@ -30,7 +30,17 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     keras.utils.clear_session()
     keras.utils.set_random_seed(2)
     settings = ModelSettings(name="mobilenetv2", alpha=0.35)
-    network = enlivened(build_model(settings, num_classes=CLASSES, image_size=SIZE, dropout=0.2, seed=2))
+    network = enlivened(
+        build_model(
+            settings,
+            num_classes=CLASSES,
+            image_size=SIZE,
+            dropout=0.2,
+            stochastic_depth=0.0,
+            rematerialize=False,
+            seed=2,
+        )
+    )
     folder = tmp_path_factory.mktemp("exported")
     result = Exported(network, folder / "saved_model", folder / "float32", folder / "float16")
     export_saved_model(network, result.saved_model_dir)

@@ -2,7 +2,6 @@
 
 import re
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,17 +16,50 @@ from scipy.special import erf, softmax
 from sklearn.metrics import log_loss
 
 from tfpipe.core.errors import ConfigError
-from tfpipe.core.inputs import ImageInput
 from tfpipe.core.settings import ModelSettings
-from tfpipe.models import EXAMPLES, MODELS, build_model, find_family, image_input
-from tfpipe.models.saving import CARD, Card, load_model, save_model, weights_sha256
+from tfpipe.models import MODELS, build_model, find_family, image_input
+from tfpipe.models.applications import NAMES
+from tfpipe.models.hub import NAMES as OTHER_NAMES
+from tfpipe.models.saving import Card, load_model, save_model, weights_sha256
 
 SIZE, CLASSES = 32, 5
 STEPS = 40
-SMALL: dict[str, dict[str, Any]] = {"mobilenetv2": {"alpha": 0.35}, "vit_micro_patch8_32": {}}
-"""A cheap name per pattern of the table; a new entry needs one here."""
+SMALL: dict[str, dict[str, Any]] = {"mobilenetv2": {"alpha": 0.35}, "vit_micro_patch8_32": {}, "mobilenet": {}}
+"""A cheap name per pattern of the table; a new entry needs one here, or below."""
 
-each_model = pytest.mark.parametrize("name", SMALL)
+models = keras_hub.models
+SHAPE = {"image_shape": (SIZE, SIZE, 3)}
+TOKENS = SHAPE | {"patch_size": 8, "num_layers": 1, "num_heads": 4, "hidden_dim": 64, "intermediate_dim": 128}
+TINY: dict[str, Callable[[], keras.Model]] = {
+    "dinov2": lambda: models.DINOV2Backbone(**TOKENS, position_embedding_shape=(SIZE, SIZE)),
+    "dinov3": lambda: models.DINOV3Backbone(**TOKENS),
+    "deit": lambda: models.DeiTBackbone(**TOKENS),
+    "swin": lambda: models.SwinTransformerBackbone(
+        **SHAPE, patch_size=4, embed_dim=32, depths=(2, 1), num_heads=(2, 4), window_size=4
+    ),
+    "keras_hub": lambda: models.ResNetBackbone(
+        **SHAPE,
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[3],
+        stackwise_num_filters=[64, 64],
+        stackwise_num_blocks=[1, 1],
+        stackwise_num_strides=[1, 2],
+        block_type="basic_block",
+    ),
+}
+"""Names that have the size of their weights, and backbones to write these."""
+
+each_model = pytest.mark.parametrize("name", [*SMALL, *TINY])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folders(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Presets in folders, as KerasHub writes them."""
+    for name, make in TINY.items():
+        folder = tmp_path_factory.mktemp(name)
+        keras.utils.set_random_seed(0)
+        make().save_to_preset(str(folder))
+        SMALL[name] = {"weights": str(folder)}
 
 
 def build(name: str, *, dropout: float = 0.0, seed: int = 3, image_size: int = SIZE, **settings: Any) -> keras.Model:
@@ -46,6 +78,8 @@ def build_more(
         num_classes=CLASSES,
         image_size=image_size,
         dropout=dropout,
+        stochastic_depth=0.0,
+        rematerialize=False,
         seed=seed,
     )
 
@@ -69,28 +103,36 @@ def enliven(network: keras.Model, seed: int = 1) -> keras.Model:
 @pytest.fixture(scope="module")
 def networks() -> dict[str, keras.Model]:
     """For tests that only look."""
-    return {name: enliven(build(name, dropout=0.3)) for name in SMALL}
+    return {name: enliven(build(name, dropout=0.3)) for name in (*SMALL, *TINY)}
 
 
 def make_card(name: str) -> Card:
-    return Card(name, ["Acer", "Bellis", "Crocus", "Ähre", "Digitalis"], image_input(name, SIZE), [3, 1, 4, 1, 0])
+    return Card(
+        name,
+        ["Acer", "Bellis", "Crocus", "Ähre", "Digitalis"],
+        image_input(ModelSettings(name=name, **SMALL[name]), SIZE),
+        [3, 1, 4, 1, 0],
+    )
 
 
-def make_images(count: int = 3, size: int = SIZE) -> np.ndarray:
-    return np.random.default_rng(0).uniform(-1, 1, (count, size, size, 3)).astype(np.float32)
+def make_images(count: int = 3, name: str = "mobilenetv2") -> np.ndarray:
+    """Noise as the network wants to see it."""
+    spec = make_card(name).image_input
+    pixels = np.random.default_rng(0).uniform(0, 255, (count, SIZE, SIZE, 3))
+    return ((pixels - spec.mean) / spec.scale).astype(np.float32)
 
 
-def test_every_pattern_has_an_example_here_and_in_the_error() -> None:
+def test_every_pattern_has_an_example_here_and_for_the_error() -> None:
+    examples = [family.example for family in MODELS.values()]
     for pattern in MODELS:
-        assert any(re.fullmatch(pattern, name) for name in SMALL), f"no example for {pattern}"
-        assert any(re.fullmatch(pattern, name) for name in EXAMPLES), f"EXAMPLES lacks {pattern}"
-    for name in (*SMALL, *EXAMPLES):
+        assert any(re.fullmatch(pattern, name) for name in (*SMALL, *TINY)), f"no example for {pattern}"
+    for name in (*SMALL, *TINY, *examples, *NAMES, *OTHER_NAMES):
         assert [bool(re.fullmatch(pattern, name)) for pattern in MODELS].count(True) == 1, name
 
 
 @each_model
 def test_answers_with_a_row_of_logits_per_image(name: str, networks: dict[str, keras.Model]) -> None:
-    logits = networks[name](make_images(7), training=False).numpy()
+    logits = networks[name](make_images(7, name), training=False).numpy()
     assert logits.shape == (7, CLASSES)
     assert logits.dtype == np.float32
     assert logits.min() < 0
@@ -100,7 +142,7 @@ def test_answers_with_a_row_of_logits_per_image(name: str, networks: dict[str, k
 @each_model
 def test_answers_each_image_by_itself(name: str, networks: dict[str, keras.Model]) -> None:
     """In inference no image may change its neighbour's answer."""
-    network, images = networks[name], make_images(4)
+    network, images = networks[name], make_images(4, name)
     together = network(images, training=False).numpy()
     alone = np.concatenate([network(image[None], training=False).numpy() for image in images])
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
@@ -110,7 +152,7 @@ def test_answers_each_image_by_itself(name: str, networks: dict[str, keras.Model
 @each_model
 def test_dropout_acts_in_training_only(name: str, networks: dict[str, keras.Model]) -> None:
     """In inference, the same numbers as the network without dropout."""
-    images = make_images()
+    images = make_images(name=name)
     network, plain = networks[name], build_more(name, dropout=0.0)
     plain.set_weights(network.get_weights())
     np.testing.assert_allclose(network(images, training=False), plain(images, training=False), atol=1e-6)
@@ -124,7 +166,7 @@ def test_dropout_acts_in_training_only(name: str, networks: dict[str, keras.Mode
 @each_model
 def test_learns_eight_images_by_heart(name: str) -> None:
     """And knows them in inference too, once the averages of batch norm have had time to settle."""
-    images, labels = tf.constant(make_images(8)), np.arange(8) % CLASSES
+    images, labels = tf.constant(make_images(8, name)), np.arange(8) % CLASSES
     network = enliven(build(name))
     variables = network.trainable_variables
 
@@ -149,7 +191,7 @@ def test_learns_eight_images_by_heart(name: str) -> None:
 def test_a_saved_model_gives_equal_logits_and_its_card(
     name: str, networks: dict[str, keras.Model], tmp_path: Path
 ) -> None:
-    network, images = networks[name], make_images()
+    network, images = networks[name], make_images(name=name)
     save_model(network, make_card(name), tmp_path / "best.keras")
     loaded, card = load_model(tmp_path / "best.keras")
     by_keras = keras.saving.load_model(tmp_path / "best.keras", compile=False, safe_mode=True)
@@ -162,18 +204,22 @@ def test_a_saved_model_gives_equal_logits_and_its_card(
     assert [path.name for path in tmp_path.iterdir()] == ["best.keras"]
 
 
-@each_model
-def test_equal_models_are_equal_bytes_whenever_they_are_saved(name: str, tmp_path: Path) -> None:
-    """Zip files tell times in steps of two seconds, and Keras writes the date: neither may show."""
+@pytest.mark.parametrize("name", ["vit_micro_patch8_32", "mobilenet", "dinov2"])
+def test_equal_models_are_equal_bytes(name: str, tmp_path: Path) -> None:
     network = build(name, dropout=0.1)
     save_model(network, make_card(name), tmp_path / "first.keras")
-    saved_at = time.monotonic()
     save_model(build(name, dropout=0.1), make_card(name), tmp_path / "rebuilt.keras")
-    time.sleep(max(0, saved_at + 2.1 - time.monotonic()))
-    save_model(network, make_card(name), tmp_path / "second.keras")
-    first = (tmp_path / "first.keras").read_bytes()
-    for again in ("second", "rebuilt"):
-        assert (tmp_path / f"{again}.keras").read_bytes() == first, again
+    first, rebuilt = ((tmp_path / f"{each}.keras").read_bytes() for each in ("first", "rebuilt"))
+    assert first == rebuilt
+
+
+def test_the_time_does_not_show_in_a_file(networks: dict[str, keras.Model], tmp_path: Path) -> None:
+    """Zip files tell times in steps of two seconds, and Keras writes the date."""
+    network, card = networks["vit_micro_patch8_32"], make_card("vit_micro_patch8_32")
+    save_model(network, card, tmp_path / "first.keras")
+    time.sleep(2.1)
+    save_model(network, card, tmp_path / "second.keras")
+    assert (tmp_path / "second.keras").read_bytes() == (tmp_path / "first.keras").read_bytes()
 
 
 @each_model
@@ -190,7 +236,7 @@ def test_unequal_models_are_unequal_bytes(name: str, networks: dict[str, keras.M
     assert len({(tmp_path / f"{letter}.keras").read_bytes() for letter in "abc"}) == 3
 
 
-@each_model
+@pytest.mark.parametrize("name", ["mobilenetv2", "vit_micro_patch8_32"])
 def test_a_file_of_backbone_weights_is_what_the_network_starts_from(name: str, tmp_path: Path) -> None:
     """All weights but the head's are then the file's, and so are the features under the head."""
     published = enliven(PUBLISHED[name]())
@@ -243,7 +289,7 @@ def test_weights_of_another_shape_are_refused_in_a_sentence(
         build(name, weights=str(path))
 
 
-@each_model
+@pytest.mark.parametrize("name", ["mobilenetv2", "vit_micro_patch8_32", "mobilenet", "dinov2_small"])
 @pytest.mark.parametrize("name_of_file", ["missing.weights.h5", "text.weights.h5", "weights.ckpt"])
 def test_what_is_no_file_of_weights_is_refused_in_a_sentence(name: str, name_of_file: str, tmp_path: Path) -> None:
     path = tmp_path / name_of_file
@@ -253,12 +299,20 @@ def test_what_is_no_file_of_weights_is_refused_in_a_sentence(name: str, name_of_
         build(name, weights=str(path))
 
 
-def test_a_name_that_no_family_knows_is_refused_with_names_that_are_known() -> None:
-    with pytest.raises(ConfigError, match=r"model\.name: 'resnet50' is no model.*mobilenetv2.*vit_base_patch16_224"):
-        find_family("resnet50")
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("efficientnetb8", r"'efficientnetb8' is no model; near are efficientnetb7"),
+        ("dinov2_smal", r"'dinov2_smal' is no model; near are dinov2_small"),
+        ("zebra", r"'zebra' is no model; known are names like mobilenetv2, vit_base_patch16_224, efficientnet_b0"),
+    ],
+)
+def test_a_name_that_no_family_knows_is_refused_with_names_that_are_known(name: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=rf"model\.name: {told}"):
+        find_family(name)
 
 
-@pytest.mark.parametrize("name", ["my_mobilenetv2", "mobilenetv2_x", "vit_huge_patch14_224", "vit_base_patch16", ""])
+@pytest.mark.parametrize("name", ["my_mobilenetv2", "mobilenetv2_x", "vit_vast_patch14_224", "vit_base_patch16", ""])
 def test_names_match_as_a_whole(name: str) -> None:
     with pytest.raises(ConfigError, match="is no model"):
         build_more(name)
@@ -269,14 +323,9 @@ def test_a_vit_wants_whole_patches() -> None:
         build("vit_micro_patch8_32", image_size=36)
 
 
-def test_a_pretrained_vit_wants_the_size_it_was_trained_on() -> None:
-    with pytest.raises(ConfigError, match=r"data\.image_size: 32, but vit_base_patch16_224's weights are for 224"):
-        build("vit_base_patch16_224", pretrained=True)
-
-
-@each_model
+@pytest.mark.parametrize("name", ["mobilenetv2", "vit_micro_patch8_32"])
 def test_sees_pixels_from_minus_one_to_one(name: str) -> None:
-    spec = image_input(name, SIZE)
+    spec = image_input(ModelSettings(name=name), SIZE)
     assert spec.size == SIZE
     np.testing.assert_allclose((np.array([0, 255]) - spec.mean[0]) / spec.scale[0], [-1, 1])
 
@@ -320,48 +369,3 @@ def test_vit_equals_the_paper_in_numpy() -> None:
     features = norm(tokens, "encoder/ln").mean(axis=1)
     expected = features @ weights["logits/kernel"] + weights["logits/bias"]
     np.testing.assert_allclose(network(images, training=False), expected, atol=1e-4)
-
-
-def test_a_model_of_someone_else_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    path = tmp_path / "theirs.keras"
-    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(path)
-    with pytest.raises(ConfigError, match=r"theirs\.keras: not a model that tfpipe wrote .*`best\.keras` of a run"):
-        load_model(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"no zip file at all"], ids=["empty", "text"])
-def test_a_file_that_is_no_model_is_refused_in_a_sentence(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "bad.keras"
-    path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"bad\.keras: not a model that tfpipe wrote"):
-        load_model(path)
-
-
-def test_a_model_cut_off_is_refused_in_a_sentence(networks: dict[str, keras.Model], tmp_path: Path) -> None:
-    path = tmp_path / "cut.keras"
-    save_model(networks["mobilenetv2"], make_card("mobilenetv2"), path)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ConfigError, match=r"cut\.keras: not a model that tfpipe wrote"):
-        load_model(path)
-
-
-def test_a_card_that_lacks_something_is_refused_in_a_sentence(networks: dict[str, keras.Model], tmp_path: Path) -> None:
-    path = tmp_path / "old.keras"
-    save_model(networks["mobilenetv2"], make_card("mobilenetv2"), tmp_path / "new.keras")
-    with zipfile.ZipFile(tmp_path / "new.keras") as new, zipfile.ZipFile(path, "w") as old:
-        for name in new.namelist():
-            old.writestr(name, '{"name": "mobilenetv2"}' if name == CARD else new.read(name))
-    with pytest.raises(ConfigError, match=r"old\.keras: not a model that tfpipe wrote"):
-        load_model(path)
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere\.keras: no such model file"):
-        load_model(tmp_path / "nowhere.keras")
-
-
-def test_a_card_survives_json() -> None:
-    card = Card("vit_micro_patch8_32", ["a", "é"], ImageInput(32, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)), [2, 0])
-    document = card.to_json()
-    assert document["classes"] == ["a", "é"]
-    assert ImageInput.from_json(document["image_input"]) == card.image_input

@@ -1,11 +1,15 @@
 """Batch norm on the fused operation against Keras's own, which is built from primitive ones."""
 
+import json
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfpipe.models.mobilenet import FusedBatchNormalization
+from tfpipe.models.batch_norm import FusedBatchNormalization
 
 SHAPE = (6, 5, 4, 8)
 SETTINGS = {"momentum": 0.9, "epsilon": 1e-3}
@@ -117,3 +121,64 @@ def test_it_takes_the_place_of_kerass_layer_weight_by_weight() -> None:
     assert [(w.name, w.shape, w.trainable) for w in fused.weights] == [
         (w.name, w.shape, w.trainable) for w in plain.weights
     ]
+
+
+@pytest.mark.parametrize("options", [{"scale": False}, {"center": False}, {"scale": False, "center": False}])
+def test_scale_and_offset_may_be_missing(options: dict[str, bool]) -> None:
+    plain, fused = keras.layers.BatchNormalization(**options), FusedBatchNormalization(**options)
+    for training in (True, False):
+        np.testing.assert_allclose(
+            fused(make_inputs(), training=training), plain(make_inputs(), training=training), atol=1e-5
+        )
+    np.testing.assert_allclose(fused.moving_variance, plain.moving_variance, rtol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_statistics_are_float32_in_mixed_precision(policy: str) -> None:
+    """The batch's variance is that of the rounded values, summed with more digits than these have."""
+    plain = keras.layers.BatchNormalization(momentum=0.0, dtype=policy)
+    fused = FusedBatchNormalization(momentum=0.0, dtype=policy)
+    inputs = make_inputs() + 100
+    for training in (True, False):
+        found, expected = fused(inputs, training=training), plain(inputs, training=training)
+        assert found.dtype == expected.dtype == policy.removeprefix("mixed_")
+        np.testing.assert_allclose(tf.cast(found, tf.float32), tf.cast(expected, tf.float32), atol=0.02)
+    assert {weight.dtype for weight in fused.weights} == {"float32"}
+    rounded = tf.cast(tf.cast(inputs, policy.removeprefix("mixed_")), tf.float64).numpy()
+    np.testing.assert_allclose(fused.moving_variance, rounded.var(axis=(0, 1, 2)), rtol=1e-3)
+
+
+REPLICAS = """
+import json
+import keras
+import numpy as np
+import tensorflow as tf
+from tfpipe.models.batch_norm import FusedBatchNormalization
+
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+inputs = np.random.default_rng(0).normal(3, 3, (8, 5, 4, 8)).astype("float32")
+inputs[4:] += 4
+found = []
+for kind in (keras.layers.BatchNormalization, FusedBatchNormalization):
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        images = keras.Input((5, 4, 8))
+        within = keras.Model(images, kind(momentum=0.5)(images))
+        outputs = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(within(images)))
+        network = keras.Model(images, outputs)
+        network.compile("sgd", "mse")
+    losses = network.fit(inputs, np.ones((8, 3)), batch_size=8, epochs=3, shuffle=False, verbose=0).history["loss"]
+    found.append([losses, *(weight.tolist() for weight in network.get_weights())])
+print(json.dumps(found))
+"""
+
+
+def test_two_replicas_do_with_it_what_they_do_with_kerass() -> None:
+    """Inside a nested network; a process can be given two devices only before it has used one."""
+    done = subprocess.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True, check=True)
+    plain, fused = json.loads(done.stdout.splitlines()[-1])
+    assert len(plain) == 1 + 4 + 2
+    for left, right in zip(fused, plain, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)

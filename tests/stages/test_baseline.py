@@ -175,13 +175,13 @@ def test_sampling_reaches_the_training_of_a_teacher(workspace: Workspace, monkey
         np.testing.assert_allclose(epochs.sampling_weights * [3, 12, 40], np.full(3, 55 / 3))
         raise SeenError
 
-    monkeypatch.setattr(teach, "training_batches", look)
+    monkeypatch.setattr(phases, "training_batches", look)
     with pytest.raises(SeenError):
         teach.run(settings(workspace, "teacher", "training.sampling=class_balanced"), workspace)
 
 
 def test_sampling_reaches_distillation(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def look(config: object, workspace: object, records: object, card: object, epochs: Epochs) -> None:
+    def look(course: object, epochs: Epochs) -> None:
         np.testing.assert_allclose(epochs.sampling_weights * [3, 12, 40], np.full(3, 55 / 3))
         raise SeenError
 

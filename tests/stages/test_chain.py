@@ -128,7 +128,7 @@ def test_the_regional_teacher_is_set_beside_the_global_one(workspace: Path, caps
     assert {name: numbers["top1"]["that"] for name, numbers in found["by_region"].items()} == pytest.approx(
         alone["per_region"]
     )
-    for name in ("training.png", "against.png", "report.html", "predictions.csv", "eval_by_region.json"):
+    for name in ("against.png", "report.html", "predictions.csv", "eval_by_region.json"):
         assert (Path("runs/regional/evaluate") / name).is_file()
     run_step("evaluate", Path("configs/regional.yaml"), ("evaluate.against=[teacher.yaml]",))
     assert capsys.readouterr().err.strip().endswith("evaluate teacher cached · evaluate regional cached")

@@ -1,28 +1,19 @@
-"""Networks: from settings to a Keras model that returns logits. One file a family, and one line in `MODELS`."""
+"""Networks: from settings to a Keras model that returns logits. One file a kind, and one line in `MODELS`."""
 
+import difflib
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import keras
 
 from tfpipe.core.errors import ConfigError
 from tfpipe.core.inputs import ImageInput
 from tfpipe.core.settings import ModelSettings
-from tfpipe.models import mobilenet, vit
+from tfpipe.models import applications, hub, mobilenet, vit
+from tfpipe.models.depths import layer_depths
+from tfpipe.models.family import BuildOptions, Family
+from tfpipe.models.precision import as_float32
 
-BuildModel = Callable[..., keras.Model]
-"""(settings, *, num_classes, image_size, dropout, seed) → model from (batch, size, size, 3) to logits."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """A kind of network: how to build it, what it wants to see, and whether a browser can run it."""
-
-    build: BuildModel
-    mean: tuple[float, float, float]
-    scale: tuple[float, float, float]
-    in_browser: bool
+__all__ = ["MODELS", "as_float32", "build_model", "find_family", "image_input", "layer_depths"]
 
 
 def build_model(
@@ -31,45 +22,57 @@ def build_model(
     num_classes: int,
     image_size: int,
     dropout: float,
+    stochastic_depth: float,
+    rematerialize: bool,
     seed: int,
-    stochastic_depth: float = 0.0,
-    rematerialize: bool = False,
 ) -> keras.Model:
-    """A fresh network, with pretrained backbone weights where the settings ask for them.
+    """A fresh network in the global precision, with pretrained backbone weights where the settings ask for them.
+
+    Images (batch, image_size, image_size, 3) → logits (batch, num_classes), float32 in every precision. The last layer
+    is `logits`; below it stand `dropout`, `pool` and the backbone.
 
     Raises:
-        ConfigError: when no family has that name, or its weights cannot be had.
+        ConfigError: when no family has that name, its weights cannot be had, or it cannot do what is asked for.
     """
     family = find_family(settings.name)
-    return family.build(settings, num_classes=num_classes, image_size=image_size, dropout=dropout, seed=seed)
+    if stochastic_depth and not family.stochastic_depth:
+        raise ConfigError(f"regularization.stochastic_depth: {settings.name} has none; vision transformers have it.")
+    if rematerialize and not family.stochastic_depth:
+        raise ConfigError(f"training.rematerialize: {settings.name} has no such thing; vision transformers have it.")
+    options = BuildOptions(num_classes, image_size, dropout, stochastic_depth, rematerialize, seed)
+    return family.build(settings, options)
 
 
-def image_input(name: str, image_size: int) -> ImageInput:
-    """What the network of that name wants to see."""
-    family = find_family(name)
-    return ImageInput(image_size, family.mean, family.scale)
+def image_input(settings: ModelSettings, image_size: int) -> ImageInput:
+    """What the network of these settings wants to see; pretrained weights may say it themselves.
+
+    Raises:
+        ConfigError: when no family has that name, or a preset that would say it cannot be had.
+    """
+    normalisation = find_family(settings.name).normalisation(settings)
+    return ImageInput(image_size, normalisation.mean, normalisation.scale)
 
 
 def find_family(name: str) -> Family:
     """The family whose pattern matches a name.
 
     Raises:
-        ConfigError: naming the patterns there are.
+        ConfigError: with the nearest names there are.
     """
     for pattern, family in MODELS.items():
         if re.fullmatch(pattern, name):
             return family
-    raise ConfigError(f"model.name: {name!r} is no model; known are names like {', '.join(EXAMPLES)}.")
+    examples = [family.example for family in MODELS.values()]
+    known = {*examples, *applications.NAMES, *hub.NAMES}
+    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6)
+    hint = f"near are {', '.join(near)}" if near else f"known are names like {', '.join(examples)}"
+    raise ConfigError(f"model.name: {name!r} is no model; {hint}.")
 
 
 MODELS: dict[str, Family] = {
-    mobilenet.PATTERN: Family(mobilenet.build, mobilenet.MEAN, mobilenet.SCALE, in_browser=True),
-    vit.PATTERN: Family(vit.build, vit.MEAN, vit.SCALE, in_browser=False),
+    mobilenet.PATTERN: mobilenet.FAMILY,
+    vit.PATTERN: vit.FAMILY,
+    applications.PATTERN: applications.FAMILY,
+    **hub.FAMILIES,
 }
 """Pattern of names → family."""
-
-EXAMPLES = ("mobilenetv2", "vit_base_patch16_224", "vit_tiny_patch8_64")
-
-
-def layer_depths(network: keras.Model) -> dict[str, int]:
-    return {}

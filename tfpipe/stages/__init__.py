@@ -106,6 +106,8 @@ def _audit_fingerprint(config: Config) -> str:
 
 def _weights_fingerprint(config: Config) -> str:
     weights = Path(config.network.weights)
+    if weights.is_dir():
+        return sha256_json([sha256_file(path) for path in sorted(weights.iterdir()) if path.is_file()])
     return sha256_file(weights) if weights.is_file() else ""
 
 

@@ -15,7 +15,7 @@ from tfpipe.data.assignment import SPLITS
 from tfpipe.data.facts import normalised_text
 from tfpipe.data.records import Records
 from tfpipe.data.rows import Row, iter_rows
-from tfpipe.models.mobilenet import MEAN, SCALE, build_features
+from tfpipe.models.mobilenet import NORMALISATION, build_features
 from tfpipe.stages.evaluate.predictions import compiled, count_training, predict, save_predictions
 from tfpipe.training import bag_of_words, probe
 from tfpipe.training.outcomes import cross_entropy, judge, label_places, top_k_accuracy
@@ -68,7 +68,8 @@ def _of_images(config: Config, workspace: Workspace) -> Metrics:
 def _features(splits: list[Records], config: Config, workspace: Workspace) -> Array:
     """(examples, channels) of the splits one after the other, on disk; what an interrupted run wrote is kept."""
     network = build_features(config.baseline)
-    image_input, predict_batch = ImageInput(config.baseline.image_size, MEAN, SCALE), compiled(network)
+    image_input = ImageInput(config.baseline.image_size, NORMALISATION.mean, NORMALISATION.scale)
+    predict_batch = compiled(network)
     file = RowFile(workspace.step_dir(config, "baseline") / "features.f32", network.output_shape[-1])
     before = 0
     for records in splits:

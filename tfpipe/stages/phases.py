@@ -68,7 +68,7 @@ def open_course(config: Config, workspace: Workspace, step: str) -> Course:
     counts = count_classes(
         iter_rows(workspace.splits_path(config)), records.classes, split=records.split, region=records.region
     )
-    spec = image_input(config.network.name, config.data.image_size)
+    spec = image_input(config.network, config.data.image_size)
     return Course(
         config,
         workspace,

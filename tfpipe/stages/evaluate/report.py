@@ -21,7 +21,6 @@ from tfpipe.plots.evaluation import (
 from tfpipe.plots.page import build_page
 from tfpipe.plots.page.chapters import Evaluation
 from tfpipe.plots.tensorboard import write_summaries
-from tfpipe.plots.training import plot_history
 from tfpipe.stages.evaluate.predictions import Predictions
 from tfpipe.training.confusions import confused_classes, confusion_matrix
 
@@ -51,8 +50,7 @@ def write_report(said: Predictions, metrics: Metrics, records: Records, config: 
     )
     with atomic_open(folder / "report.html") as file:
         file.write(build_page(evaluation))
-    history_path = workspace.best_path(config).with_name("history.csv")
-    pngs = [*_plot(evaluation, folder), *_plot_training(history_path, folder)]
+    pngs = list(_plot(evaluation, folder))
     numbers = {name: metrics[name] for name in metrics["intervals"]}
     write_summaries(folder / "logs", numbers=numbers, png_paths=pngs)
 
@@ -83,10 +81,3 @@ def _plot(evaluation: Evaluation, folder: Path) -> Iterator[Path]:
     if "against" in metrics:
         plot_against(evaluation.name, metrics["against"], folder / "against.png")
         yield folder / "against.png"
-
-
-def _plot_training(history_path: Path, folder: Path) -> Iterator[Path]:
-    """How the model came to be, where it was trained here."""
-    if history_path.is_file():
-        plot_history(history_path, folder / "training.png")
-        yield folder / "training.png"

@@ -1,0 +1,95 @@
+"""What all kinds of networks share: an entry of the table, and the layers above a backbone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from tfpipe.core.errors import ConfigError
+from tfpipe.core.settings import ModelSettings
+
+Channels = tuple[float, float, float]
+"""A number for red, green and blue."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What is done to pixel values 0..255 of a channel before a network sees them: `(value - mean) / scale`."""
+
+    mean: Channels
+    scale: Channels
+
+
+RAW = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+"""For networks that normalise by themselves."""
+MINUS_ONE_TO_ONE = Normalisation((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
+IMAGENET = Normalisation((0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255))
+"""Mean and standard deviation of ImageNet's channels."""
+CAFFE = Normalisation((123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
+"""ImageNet's mean alone; such networks see blue first, too."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a network is built for, beside its settings."""
+
+    num_classes: int
+    image_size: int
+    dropout: float
+    stochastic_depth: float
+    rematerialize: bool
+    seed: int
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of network: how to build it, what it wants to see, and what it can."""
+
+    build: Callable[[ModelSettings, BuildOptions], keras.Model]
+    normalisation: Callable[[ModelSettings], Normalisation]
+    example: str
+    """A name that the family's pattern matches."""
+    in_browser: bool = False
+    """Whether it runs in TensorFlow.js."""
+    stochastic_depth: bool = False
+    """Whether its layers can be left out at random, and rematerialized."""
+
+
+def add_head(backbone: keras.Model, options: BuildOptions, *, pool: keras.layers.Layer, name: str) -> keras.Model:
+    """Backbone, `pool`, dropout and logits (batch, num_classes), which are float32 in every precision."""
+    images = keras.Input((options.image_size, options.image_size, 3), name="images")
+    # Some of KerasHub's backbones want their one input by name.
+    features = backbone(dict.fromkeys(backbone.input, images) if isinstance(backbone.input, dict) else images)
+    return keras.Model(images, _head(features, options, pool), name=name)
+
+
+def add_head_in_place(
+    backbone: keras.Model, options: BuildOptions, *, pool: keras.layers.Layer, name: str
+) -> keras.Model:
+    """The same, but with the backbone's layers as the network's own."""
+    return keras.Model(backbone.input, _head(backbone.output, options, pool), name=name)
+
+
+def _head(features: keras.KerasTensor, options: BuildOptions, pool: keras.layers.Layer) -> keras.KerasTensor:
+    hidden = keras.layers.Dropout(options.dropout, seed=options.seed, name="dropout")(pool(features))
+    return keras.layers.Dense(options.num_classes, dtype="float32", name="logits")(hidden)
+
+
+@keras.saving.register_keras_serializable("tfpipe")
+class FirstToken(keras.layers.Layer):
+    """Tokens (batch, tokens, hidden_dim) → the first one, which stands for the whole image (batch, hidden_dim)."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """The class token."""
+        return inputs[:, 0]
+
+
+def check_patches(name: str, image_size: int, patch_size: int) -> None:
+    """Refuse images that are no whole number of patches.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    if image_size % patch_size:
+        raise ConfigError(f"data.image_size: {image_size} is no multiple of {name}'s patches of {patch_size}.")
