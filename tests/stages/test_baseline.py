@@ -19,7 +19,7 @@ from tfpipe.core.errors import DataError
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import Epochs
 from tfpipe.data.rows import Row, write_rows
-from tfpipe.stages import baseline, distill, evaluate, reference, teach
+from tfpipe.stages import baseline, distill, evaluate, phases, reference, teach
 from tfpipe.stages.evaluate import predictions
 from tfpipe.training import probe
 
