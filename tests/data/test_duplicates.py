@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
-from test_nearby import random_hashes, turned
+from test_hamming import random_hashes, turned
 
 from tfpipe.core.errors import DataError
 from tfpipe.data import duplicates

@@ -57,7 +57,7 @@ def train(strategy_name: str, accumulation_steps: int, ema: float) -> dict[str, 
             build_optimizer(settings, learning_rate=0.05, weight_decay=0.1, epochs=EPOCHS, steps_per_epoch=STEPS)
         )
         plan = FitPlan("fit", Checkpoints(Path(folder), Path(folder), "teach", 1), EPOCHS, STEPS, None, True, 3600.0)
-        done = fit(learner, batches_from, batches(1), plan, lambda _, path: path.touch(), strategy)
+        done = fit(learner, batches_from, batches(1, 2 * BATCH + 5), plan, lambda _, path: path.touch(), strategy)
         return {
             "losses": [epoch["loss"] for epoch in done.history],
             "val_losses": [epoch["val_loss"] for epoch in done.history],
@@ -67,14 +67,19 @@ def train(strategy_name: str, accumulation_steps: int, ema: float) -> dict[str, 
 
 
 def batches_from(epoch: int, step: int) -> tf.data.Dataset:
-    return batches(0).repeat()
+    # Shapes that are known, as those of training batches are.
+    return (
+        batches(0)
+        .repeat()
+        .map(lambda x, y: (tf.ensure_shape(x, (BATCH, FEATURES)), tf.ensure_shape(y, (BATCH, CLASSES))))
+    )
 
 
-def batches(seed: int) -> tf.data.Dataset:
+def batches(seed: int, count: int = BATCH * STEPS) -> tf.data.Dataset:
     rng = np.random.default_rng(seed)
-    features = rng.normal(size=(BATCH * STEPS, FEATURES)).astype(np.float32)
+    features = rng.normal(size=(count, FEATURES)).astype(np.float32)
     targets = np.eye(CLASSES, dtype=np.float32)[features[:, :CLASSES].argmax(axis=-1)]
-    return tf.data.Dataset.from_tensor_slices((features, targets)).batch(BATCH, drop_remainder=True)
+    return tf.data.Dataset.from_tensor_slices((features, targets)).batch(BATCH)
 
 
 if __name__ == "__main__":

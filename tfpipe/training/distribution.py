@@ -40,6 +40,15 @@ def spread(strategy: tf.distribute.Strategy, ds: tf.data.Dataset) -> Iterable[ob
     return strategy.distribute_datasets_from_function(lambda _: cut.prefetch(2 * replicas))
 
 
+def share_out(strategy: tf.distribute.Strategy, ds: tf.data.Dataset) -> Iterable[object]:
+    """Batches of a whole, the last perhaps smaller, cut between all replicas of all workers."""
+    if strategy.num_replicas_in_sync == 1:
+        return ds
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return strategy.experimental_distribute_dataset(ds.with_options(options))
+
+
 def build_vote(strategy: tf.distribute.Strategy) -> Callable[..., tuple[bool, ...]]:
     """A function of yes-or-no questions: for each, whether any worker says yes. All must ask at the same step."""
     if this_worker().num_workers == 1:

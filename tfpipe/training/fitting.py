@@ -18,7 +18,7 @@ from tfpipe.core.errors import EnvironmentProblemError
 from tfpipe.core.files import atomic_open
 from tfpipe.core.progress import Advance, progress
 from tfpipe.training.checkpoints import Checkpoints, Progress, SaveNetwork
-from tfpipe.training.distribution import agree, build_vote, spread, telling_who_is_gone
+from tfpipe.training.distribution import agree, build_vote, share_out, spread, telling_who_is_gone
 from tfpipe.training.learner import Learner
 from tfpipe.training.metrics import build_metrics
 from tfpipe.training.optimizers import averaged_weights
@@ -108,13 +108,12 @@ class _Run:
         done: Progress,
     ) -> None:
         self.learner = learner
-        self.validation = validation
         self.plan = plan
         self.save = save
         self.strategy = strategy
         self.done = done
         self.step = _compiled(learner, strategy, xla=plan.xla)
-        self.predict = tf.function(lambda images: learner.network(images, training=False), reduce_retracing=True)
+        self.validate = _compiled_validation(learner.network, validation, strategy)
         self.any_says = build_vote(strategy)
         self.saved_at = time.monotonic()
 
@@ -145,7 +144,7 @@ class _Run:
         logs = {name: float(value) for name, value in self.learner.get_metrics_result().items()}
         self.learner.reset_metrics()
         with averaged_weights(self.learner.optimizer):
-            logs |= self._validate()
+            logs |= self.validate()
             done.epoch, done.step = done.epoch + 1, 0
             is_best = self._note_validation(logs)
             if this_worker().is_chief:
@@ -167,15 +166,6 @@ class _Run:
             return True
         return False
 
-    def _validate(self) -> dict[str, float]:
-        loss = keras.metrics.CategoricalCrossentropy("loss", from_logits=True)
-        metrics = [loss, *build_metrics()]
-        for images, targets in self.validation:
-            logits = self.predict(images)
-            for metric in metrics:
-                metric.update_state(targets, logits)
-        return {f"val_{metric.name}": float(metric.result()) for metric in metrics}
-
     def _save_state(self) -> None:
         self.plan.checkpoints.save(self.learner, self.done)
         self.saved_at = time.monotonic()
@@ -189,6 +179,31 @@ def _compiled(learner: Learner, strategy: tf.distribute.Strategy, *, xla: bool) 
         strategy.run(learner.train_step, args=(batch,))
 
     return step
+
+
+def _compiled_validation(
+    network: keras.Model, validation: tf.data.Dataset, strategy: tf.distribute.Strategy
+) -> Callable[[], dict[str, float]]:
+    """A function that passes over the validation batches, on all devices."""
+    metrics = [keras.metrics.CategoricalCrossentropy("loss", from_logits=True), *build_metrics()]
+
+    def measure(images: tf.Tensor, targets: tf.Tensor) -> None:
+        logits = network(images, training=False)
+        for metric in metrics:
+            metric.update_state(targets, logits)
+
+    @tf.function(reduce_retracing=True)
+    def measure_on_all(batch: Any) -> None:
+        strategy.run(measure, args=batch)
+
+    def validate() -> dict[str, float]:
+        for metric in metrics:
+            metric.reset_state()
+        for batch in share_out(strategy, validation):
+            measure_on_all(batch)
+        return {f"val_{metric.name}": float(metric.result()) for metric in metrics}
+
+    return validate
 
 
 @contextmanager
