@@ -105,7 +105,7 @@ def test_kills_at_random_moments_change_nothing(packed: Path, tmp_path: Path, na
 
 def states(step_dir: Path) -> set[tuple[str, int]]:
     """The saved states, and when they were written."""
-    return {(path.name, path.stat().st_mtime_ns) for path in step_dir.glob("*.resume.npz")}
+    return {(path.name, path.stat().st_mtime_ns) for path in step_dir.glob("*.state")}
 
 
 def workers(folder: Path, name: str) -> list[subprocess.Popen[str]]:
@@ -131,7 +131,7 @@ def test_two_workers_do_what_one_does_and_go_on_after_one_has_died(packed: Path,
     """Losses agree but for the order in which float32 numbers are added, which training makes larger step by step."""
     teach(alone := shutil.copytree(packed, tmp_path / "alone"), "together")
     folder = shutil.copytree(packed, tmp_path / "together")
-    state = folder / "runs" / "together" / "teach" / "teach.resume.npz"
+    state = folder / "runs" / "together" / "teach" / "teach.state"
 
     chief, other = workers(folder, "together")
     while chief.poll() is None and not state.is_file():

@@ -47,7 +47,7 @@ class Epochs:
 
     def steps_per_epoch(self, num_examples: int) -> int:
         """Whole batches; the rest of an epoch is left out, another rest each time."""
-        return max(1, num_examples // self.batch_size)
+        return num_examples // self.batch_size
 
     @property
     def worker_batch_size(self) -> int:

@@ -55,16 +55,20 @@ class Checkpoints:
         values = [np.asarray(variable) for variable in _state(learner)]
         if this_worker().is_chief:
             with atomic_open(self._state_path, "wb") as file:
-                np.savez(file, *values, progress=json.dumps(asdict(done)))
+                file.write(json.dumps(asdict(done)).encode() + b"\n")
+                for value in values:
+                    file.write(value.tobytes())
 
     def load(self, learner: Learner) -> Progress:
         """What `save` wrote, into `learner`; the beginning, if it wrote nothing."""
         if not self._state_path.is_file():
             return Progress()
-        with np.load(self._state_path) as saved:
-            for number, variable in enumerate(_state(learner)):
-                variable.assign(saved[f"arr_{number}"])
-            return Progress(**json.loads(str(saved["progress"])))
+        with self._state_path.open("rb") as file:
+            done = Progress(**json.loads(file.readline()))
+            for variable in _state(learner):
+                value = np.asarray(variable)
+                variable.assign(np.frombuffer(file.read(value.nbytes), value.dtype).reshape(value.shape))
+        return done
 
     def save_network(self, network: keras.Model, done: Progress, save: SaveNetwork, *, best: bool) -> None:
         """The network as it is at an epoch's end; of earlier ones the latest few stay."""
@@ -86,7 +90,7 @@ class Checkpoints:
 
     @property
     def _state_path(self) -> Path:
-        return self.step_dir / f"{self.phase}.resume.npz"
+        return self.step_dir / f"{self.phase}.state"
 
 
 def _state(learner: Learner) -> list[Any]:
