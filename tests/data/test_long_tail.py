@@ -21,7 +21,6 @@ def sampling(name: str, counts: np.ndarray = COUNTS) -> np.ndarray:
 def test_nothing_is_corrected_by_default() -> None:
     corrections = correct(TrainingSettings(), COUNTS)
     assert corrections.sampling_weights is corrections.class_weights is corrections.logit_offsets is None
-    assert not TrainingSettings().corrects_rare_classes
 
 
 @pytest.mark.parametrize("name", ["class_balanced", "square_root", "effective_number"])

@@ -230,7 +230,7 @@ def _with_largest_weight_reversed(content: bytes, model_json: Path) -> bytes:
     [
         ("teach", "teacher", "model.num_classes=9000", MismatchError, "the records have 12 classes"),
         ("teach", "teacher", "data.region=ATLANTIS", TfpipeError, "there are: EU, EU_SW, OTHER"),
-        ("teach", "teacher", "model.name=resnet", ConfigError, "no model; known are"),
+        ("teach", "teacher", "model.name=resnet", ConfigError, "no model; near are"),
         ("teach", "student", "seed=1", ConfigError, "Did you mean `tfpipe distill"),
         ("distill", "teacher", "seed=1", ConfigError, "Did you mean `tfpipe teach"),
         ("label", "student", 'teachers=[{path: "best_model.pt"}]', ConfigError, "no such model file"),
