@@ -211,7 +211,7 @@ STEPS = {
             needs=_teach_needs,
             outputs=_in_step_dir("teach", "best.keras"),
             fingerprint=_weights_fingerprint,
-            version=2,
+            version=3,
         ),
         Step(
             name="label",
@@ -232,7 +232,7 @@ STEPS = {
             needs=lambda config: [(_dataset(config), "pack"), (config, "label")],
             outputs=_in_step_dir("distill", "best.keras"),
             fingerprint=_weights_fingerprint,
-            version=2,
+            version=3,
         ),
         Step(
             name="evaluate",
