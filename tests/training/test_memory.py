@@ -26,5 +26,5 @@ def test_the_largest_is_that_whose_peak_is_within_a_share_of_what_is_free(
 def test_what_is_free_shrinks_by_what_is_taken() -> None:
     before = free_bytes()
     taken = np.ones(400 * MIB, np.uint8)
-    assert before - free_bytes() == pytest.approx(400 * MIB, abs=200 * MIB)
+    assert before - free_bytes() > 200 * MIB
     assert taken[0] == 1

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfpipe.core.cluster import this_worker
 from tfpipe.core.errors import ConfigError, EnvironmentProblemError
+from tfpipe.training.learner import in_parts
 
 GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
 """What TensorFlow raises when another worker no longer answers."""
@@ -36,7 +37,7 @@ def spread(strategy: tf.distribute.Strategy, ds: tf.data.Dataset) -> Iterable[ob
     replicas = strategy.num_replicas_in_sync // this_worker().num_workers
     if strategy.num_replicas_in_sync == 1:
         return ds
-    cut = ds.map(lambda *batch: tf.nest.map_structure(lambda whole: _cut(whole, replicas), batch)).unbatch()
+    cut = ds.map(lambda *batch: tf.nest.map_structure(lambda whole: in_parts(whole, replicas), batch)).unbatch()
     return strategy.distribute_datasets_from_function(lambda _: cut.prefetch(2 * replicas))
 
 
@@ -103,11 +104,6 @@ def _multi_worker() -> tf.distribute.Strategy:
         )
     slurm = None if "TF_CONFIG" in os.environ else tf.distribute.cluster_resolver.SlurmClusterResolver()
     return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=slurm)
-
-
-def _cut(whole: tf.Tensor, count: int) -> tf.Tensor:
-    """(batch, …) → (count, batch / count, …)."""
-    return tf.reshape(whole, (count, whole.shape[0] // count, *whole.shape[1:]))
 
 
 STRATEGIES: dict[str, Callable[[], tf.distribute.Strategy]] = {

@@ -81,7 +81,7 @@ class Learner(keras.Model):
     def _add_up(self, batch: tuple[tf.Tensor, Targets], num_examples: tf.Tensor) -> Gradients:
         """The sum over parts. A loop in the graph, so that one part's activations are gone when the next begins."""
         count = self.accumulation_steps
-        parts = tf.nest.map_structure(lambda whole: _in_parts(whole, count), batch)
+        parts = tf.nest.map_structure(lambda whole: in_parts(whole, count), batch)
 
         def add(number: tf.Tensor, sums: Gradients) -> tuple[tf.Tensor, Gradients]:
             new = self._gradients(tf.nest.map_structure(lambda whole: whole[number], parts), num_examples)
@@ -118,7 +118,7 @@ class Classifier(Learner):
         return targets
 
 
-def _in_parts(whole: tf.Tensor, count: int) -> tf.Tensor:
+def in_parts(whole: tf.Tensor, count: int) -> tf.Tensor:
     """(batch, …) → (count, batch / count, …)."""
     size = whole.shape[0]
     return tf.reshape(whole, (count, size // count if size else -1, *whole.shape[1:]))
