@@ -15,6 +15,9 @@ from tfpipe.core.workspace import Workspace
 PROBLEM = ("seed", "deterministic", "data", "model", "training", "regularization", "callbacks")
 """The settings that shape a fitted model."""
 
+LABELS = ("label.views", "label.top_k", "label.mixup_alpha", "label.cutmix_alpha")
+"""The settings that shape soft labels."""
+
 TRAINING = ("teach", "distill")
 """The steps that several workers may do together."""
 
@@ -217,7 +220,7 @@ STEPS = {
             name="label",
             summary="Store the teachers' soft labels of every training view.",
             sections=(
-                *("seed", "deterministic", "teachers", "label", "distillation.temperature"),
+                *("seed", "deterministic", "teachers", *LABELS, "distillation.temperature"),
                 *("data.augmentation", "data.region", "data.split_name"),
             ),
             needs=_label_needs,
@@ -228,7 +231,7 @@ STEPS = {
         Step(
             name="distill",
             summary="Train the student from soft labels, then fine-tune it on labels.",
-            sections=(*PROBLEM, "teachers", "label", "distillation", "finetune"),
+            sections=(*PROBLEM, "teachers", *LABELS, "distillation", "finetune"),
             needs=lambda config: [(_dataset(config), "pack"), (config, "label")],
             outputs=_in_step_dir("distill", "best.keras"),
             fingerprint=_weights_fingerprint,

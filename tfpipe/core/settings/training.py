@@ -27,6 +27,10 @@ class ModelSettings(Section):
     alpha: Positive = 1.0
     """MobileNetV2's width multiplier."""
     dropout_rate: Fraction | None = None
+    head_rank: Count | None = None
+    """A bottleneck of so many units before the logits: with 9,000 classes the head is most of a small network."""
+    max_mb: Positive | None = None
+    """Refuse, before training, a network whose float32 weights take more megabytes (10⁶ bytes)."""
 
     @model_validator(mode="after")
     def _has_one_start(self) -> "ModelSettings":
@@ -129,9 +133,12 @@ class TeacherSettings(Section):
     config: Path | None = None
     """Relative to this file."""
     path: Path | None = None
-    weight: Positive = 1.0
+    """A model (`.keras`), or the soft labels of one (`.npz`, with `logits` or `soft_probs`, and `indices`)."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
     region_filter: str | None = None
     """This teacher speaks only for rows of this region."""
+    temperature: Positive | Literal["calibrated"] = 1.0
+    """Divides this teacher's logits before anything else; `calibrated`: fitted on the validation split first."""
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> "TeacherSettings":
@@ -143,10 +150,21 @@ class TeacherSettings(Section):
 class LabelSettings(Section):
     """The soft-label store."""
 
-    views: Count = 1
-    """Deterministic views per image; epoch e trains on view e mod views."""
+    views: Count | Literal["live", "unaugmented"] = 1
+    """Deterministic views per image; epoch e trains on view e mod views.
+
+    `live`: nothing is stored, the teachers are in memory and label each batch, another view every epoch.
+    `unaugmented`: one label of the plain photo for all views of it, which is inconsistent; labels that come
+    as `.npz` are of this kind.
+    """
     top_k: Count = 100
     """Classes kept per view; with at least as many as there are, nothing is lost."""
+    mixup_alpha: Annotated[float, Field(ge=0)] = 0.0
+    cutmix_alpha: Annotated[float, Field(ge=0)] = 0.0
+    """A view may be a mixture of two photos; which two, and how, is part of the view."""
+
+
+SoftLoss = Literal["kl_divergence", "reverse_kl", "jensen_shannon", "dkd", "dist", "standardized_kl", "mse"]
 
 
 class LossWeights(Section):
@@ -159,8 +177,15 @@ class LossWeights(Section):
 class DistillationSettings(Section):
     """Phase 1 of the student."""
 
+    loss: SoftLoss = "kl_divergence"
+    """The soft loss, a key of `LOSSES`."""
     temperature: Positive = 3.0
     loss_weights: LossWeights = LossWeights()
+    """`kl_divergence` is the soft loss's, whichever it is."""
+    feature_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Of the distance between the student's features, linearly mapped, and a live teacher's (Romero 2015)."""
+    baseline: bool = False
+    """Train the same student without teachers too, and report the gain."""
 
 
 class FinetuneSettings(Section):
