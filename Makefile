@@ -9,8 +9,9 @@ demo: setup browser
 	$(BIN)/tfpipe run --config configs/student.yaml
 	@echo "Open the page: $(BIN)/python -m http.server --directory exported/student 8000, then http://localhost:8000"
 
+# Two processes: much of a test is TensorFlow tracing graphs, on one core. A file's tests share costly fixtures.
 test: setup browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

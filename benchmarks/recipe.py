@@ -2,7 +2,8 @@
 
     python -m benchmarks.recipe --seeds 1 2 3
 
-Five global teachers from scratch and five regional ones a seed: on the herbarium about 25 minutes on two cores. What
+Five global teachers from scratch and five regional ones a seed: on the herbarium about 25 minutes on two cores, most
+of them for the table `scratch`. What
 is trained stays trained: the same command goes on after an interruption, and more seeds add to the tables, which are
 written to benchmarks/RECIPE.md after every seed. Differences are paired: the data, the split and the first weights of
 a seed are the same for all that it trains.
@@ -30,6 +31,16 @@ OFF: Document = {
     "regularization": {"mixup_alpha": 0.0, "cutmix_alpha": 0.0},
     "training": {"ema_decay": 0.0, "layer_decay": 1.0},
 }
+
+TABLES = {
+    "regional": ("Regional against global", "As the settings files have them."),
+    "fine_tuning": (
+        "The parts of the recipe, fine-tuning",
+        "The regional teacher, from the plain global one's weights.",
+    ),
+    "scratch": ("The parts of the recipe, from scratch", "The global teacher; every region's photos."),
+}
+TEACHERS = {"fine_tuning": "teacher_regional", "scratch": "teacher_global"}
 
 Scores = dict[str, float]
 """Top-1 of the whole test split, and of each region."""
@@ -70,26 +81,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("configs"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("RECIPE.md"))
     arguments = parser.parse_args()
-    comparisons = [
-        Comparison("The parts of the recipe, from scratch", "The global teacher; every region's photos."),
-        Comparison(
-            "The parts of the recipe, fine-tuning", "The regional teacher, from the plain global one's weights."
-        ),
-        Comparison("Regional against global", "As the settings files have them."),
-    ]
+    tables = {name: Comparison(*told) for name, told in TABLES.items() if name in arguments.tables}
     for number, seed in enumerate(arguments.seeds, start=1):
         paths = {path.stem: path for path in seeded_copies(arguments.folder, seed)}
-        teachers = [paths["teacher_global"], paths["teacher_regional"]]
-        for comparison, path in zip(comparisons, teachers, strict=False):
-            switch_off_in_turn(comparison, path)
-        for name, path in zip(("global", "regional"), teachers, strict=True):
-            comparisons[-1].add(name, evaluate(path))
-        command = (
-            f"python -m benchmarks.recipe {arguments.folder} --seeds {' '.join(map(str, arguments.seeds[:number]))}"
-        )
-        report(comparisons, command, arguments.output)
+        for name, comparison in tables.items():
+            if name == "regional":
+                for teacher in ("global", "regional"):
+                    comparison.add(teacher, evaluate(paths[f"teacher_{teacher}"]))
+            else:
+                switch_off_in_turn(comparison, paths[TEACHERS[name]])
+        seeds = " ".join(map(str, arguments.seeds[:number]))
+        command = f"python -m benchmarks.recipe {arguments.folder} --seeds {seeds} --tables {' '.join(tables)}"
+        report(list(tables.values()), command, arguments.output)
 
 
 def switch_off_in_turn(comparison: Comparison, path: Path) -> None:

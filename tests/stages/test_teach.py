@@ -26,6 +26,8 @@ from tfpipe.stages.runner import run_step
 KILLS = int(os.environ.get("TFPIPE_TEST_KILLS", "1"))
 KILLED = ("transformer", "convnet") if KILLS > 1 else ("transformer",)
 EPOCHS = 2
+KILLED_EPOCHS = max(EPOCHS, 2 * KILLS)
+"""So many that there is something left to kill."""
 DATASET: dict[str, Any] = {
     "dataset": "herbarium",
     "snapshot": {"num_images": 260, "image_side": 40},
@@ -35,14 +37,20 @@ DATASET: dict[str, Any] = {
 TRANSFORMER: dict[str, Any] = {
     "data": {"config": "dataset.yaml", "image_size": 32},
     "model": {"name": "vit_micro_patch8_32", "dropout_rate": 0.1},
-    "training": {"epochs": EPOCHS, "batch_size": 16, "accumulation_steps": 2, "ema_decay": 0.9, "layer_decay": 0.8},
+    "training": {
+        **{"epochs": KILLED_EPOCHS, "batch_size": 16, "accumulation_steps": 2},
+        **{"ema_decay": 0.9, "layer_decay": 0.8},
+    },
     "regularization": {"mixup_alpha": 0.2, "cutmix_alpha": 1.0},
     "callbacks": {"checkpoint_minutes": 0.01},
 }
 CONVNET: dict[str, Any] = {
     "data": {"config": "dataset.yaml", "image_size": 32, "augmentation": "aggressive"},
     "model": {"name": "mobilenetv2", "alpha": 0.35, "dropout_rate": 0.2},
-    "training": {"epochs": EPOCHS, "batch_size": 16, "head_epochs": 1, "optimizer": "sgd", "clip_norm": 1.0},
+    "training": {
+        **{"epochs": KILLED_EPOCHS, "batch_size": 16, "head_epochs": 1},
+        **{"optimizer": "sgd", "clip_norm": 1.0},
+    },
     "regularization": {"random_erasing": 0.25, "label_smoothing": 0.1},
     "callbacks": {"checkpoint_minutes": 0.01},
 }
@@ -97,6 +105,7 @@ def test_kills_at_random_moments_change_nothing(packed: Path, tmp_path: Path, na
         while process.poll() is None and states(step_dir) == before:
             time.sleep(0.02)
         time.sleep(draw.uniform(0, 0.5))
+        assert process.poll() is None, "nothing was left to kill"
         process.kill()
         process.communicate()
     assert teach(folder, name) == undisturbed
