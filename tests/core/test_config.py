@@ -340,6 +340,8 @@ def test_a_missing_folder_says_that_nothing_is_there(tmp_path: Path) -> None:
         ("a: b: c", "not YAML"),
         ("- model\n- training", "found a list"),
         ("just words", "found a str"),
+        ("seed: 1\ndata: {}\nseed: 2", "`seed` stands twice.*line 3"),
+        ("training: {epochs: 3, epochs: 4}", "`epochs` stands twice"),
     ],
 )
 def test_what_is_no_settings_file_is_told_so(write: Write, text: str, told: str) -> None:

@@ -211,7 +211,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         there = f"{path.parent} has: {', '.join(nearby)}." if nearby else f"{path.parent} has no YAML files."
         raise ConfigError(f"{path}: no such settings file. {there}")
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {redact(' '.join(str(error).split()))}") from None
     if document is None:
@@ -222,6 +222,19 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         if not isinstance(key, str) or key == "path":
             raise ConfigError(f"{path}: {key}: unknown key.{_nearest([str(key)])}")
     return {key: value for key, value in document.items() if value is not None}
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a section, of which PyYAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"`{name}` stands twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
 
 
 def _override(document: dict[str, Any], override: str) -> None:
