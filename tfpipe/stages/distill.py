@@ -56,6 +56,7 @@ def _distill(course: Course, plan: FitPlan) -> Progress:
     settings = course.config.distillation
     distiller = Distiller(
         start_network(course),
+        loss=settings.loss,
         temperature=settings.temperature,
         loss_weights=settings.loss_weights,
         accumulation_steps=course.accumulation_steps,
