@@ -185,7 +185,7 @@ def start_network(course: Course) -> keras.Model:
         except ValueError:
             raise ConfigError(
                 f"{config.path}: model.start_from: {other_card.name} at {other_card.image_input.size} px "
-                f"is no {config.network.name} at {card.image_input.size} px."
+                f"is no {config.network.name} at {card.image_input.size} px with this model.alpha and model.head_rank."
             ) from None
     return network
 

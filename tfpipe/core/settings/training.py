@@ -70,7 +70,7 @@ class TrainingSettings(Section):
     in all, 0.999 for ten thousand, 0.9999 for a hundred thousand.
     """
     head_epochs: Annotated[int, Field(ge=0)] = 0
-    """Epochs before the others, in which the last layer alone learns (Kumar 2022)."""
+    """Epochs before the others, in which the head alone learns (Kumar 2022)."""
     head_learning_rate: Positive = 1e-3
     """Of those epochs."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
