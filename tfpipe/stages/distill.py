@@ -26,6 +26,7 @@ from tfpipe.stages.phases import (
     start_network,
     told,
 )
+from tfpipe.stages.softness import tell_of_softness
 from tfpipe.training.checkpoints import Progress
 from tfpipe.training.distiller import Distiller
 from tfpipe.training.fitting import FitPlan
@@ -111,6 +112,8 @@ def _distill(course: Course, plan: FitPlan, loss_weights: LossWeights) -> Progre
         loss_weights=loss_weights,
         accumulation_steps=course.accumulation_steps,
     )
+    if loss_weights.kl_divergence and this_worker().is_chief and not plan.checkpoints.has_state:
+        tell_of_softness(_batches(course, Epochs(course.batch_size, 1, config.seed, worker=this_worker())), distiller)
     rate = config.training.learning_rate
     return fit_phase(distiller, lambda epochs: _batches(course, epochs), course, plan, rate)
 

@@ -56,7 +56,7 @@ class Distiller(Learner):
         self.soft_loss = keras.metrics.Mean("soft_loss")
         self.hard_loss = keras.metrics.Mean("hard_loss")
 
-        self.compare = LOSSES[loss].compute
+        self.soft = LOSSES[loss]
         self.temperature = temperature
         self.loss_weights = loss_weights
         self.teachers = teachers
@@ -82,21 +82,21 @@ class Distiller(Learner):
         """(batch, num_classes)."""
         return targets["targets"]
 
-    def _soft_losses(self, targets: Targets, student_logits: tf.Tensor) -> tf.Tensor:
-        """The sum over teachers, (batch,)."""
-        total = ops.zeros(())
-        for number, labels in enumerate(self._soft_labels(targets)):
-            weights = targets["teacher_weights"][:, number]
-            losses = self.compare(labels, student_logits, targets["targets"], self.temperature)
-            total = total + weights * losses
-        return total
-
-    def _soft_labels(self, targets: Targets) -> list[SoftLabels]:
+    def soft_labels(self, targets: Targets) -> list[SoftLabels]:
         """What each teacher says of the batch."""
         live = self.teachers
         said = live(targets["teacher_images"]) if live else stored_labels(targets)
         speaks = ops.cast(targets["teacher_weights"] > 0, "float32")
         return [replace(labels, speaks=speaks[:, number]) for number, labels in enumerate(said)]
+
+    def _soft_losses(self, targets: Targets, student_logits: tf.Tensor) -> tf.Tensor:
+        """The sum over teachers, (batch,)."""
+        total = ops.zeros(())
+        for number, labels in enumerate(self.soft_labels(targets)):
+            weights = targets["teacher_weights"][:, number]
+            losses = self.soft.compute(labels, student_logits, targets["targets"], self.temperature)
+            total = total + weights * losses
+        return total
 
 
 def stored_labels(targets: Targets) -> list[SoftLabels]:
