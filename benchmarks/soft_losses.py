@@ -91,8 +91,8 @@ def _report(comparison: Comparison, arguments: argparse.Namespace, seeds: list[i
         f"{f' --epochs {arguments.epochs}' if arguments.epochs else ''}"
     )
     heading = (
-        f"# Soft losses\n\n`{command}`, {date.today().isoformat()}. Top-1 in percent on the test split: mean ± standard "
-        f"deviation over seeds; differences are to {REFERENCE} on the same views, seed by seed. With so few seeds, a "
+        f"# Soft losses\n\n`{command}`, {date.today().isoformat()}. Top-1 in percent on the test split: mean ± "
+        f"standard deviation over seeds; differences are to {REFERENCE} on the same views, seed by seed. With so few seeds, a "
         "difference smaller than its spread is none.\n"
     )
     arguments.output.write_text(heading + comparison.to_markdown(), encoding="utf-8")
