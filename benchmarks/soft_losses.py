@@ -92,8 +92,8 @@ def _report(comparison: Comparison, arguments: argparse.Namespace, seeds: list[i
     )
     heading = (
         f"# Soft losses\n\n`{command}`, {date.today().isoformat()}. Top-1 in percent on the test split: mean ± "
-        f"standard deviation over seeds; differences are to {REFERENCE} on the same views, seed by seed. With so few seeds, a "
-        "difference smaller than its spread is none.\n"
+        f"standard deviation over seeds; differences are to {REFERENCE} on the same views, seed by seed. With so few "
+        "seeds, a difference smaller than its spread is none.\n"
     )
     arguments.output.write_text(heading + comparison.to_markdown(), encoding="utf-8")
     print(arguments.output.read_text(encoding="utf-8"), flush=True)

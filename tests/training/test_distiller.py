@@ -225,3 +225,27 @@ def test_a_soft_loss_without_weight_is_neither_computed_nor_told() -> None:
     logs = distiller.evaluate(live(make_labels(), make_images()), return_dict=True, verbose=0)
     assert "soft_loss" not in logs
     assert logs["loss"] == pytest.approx(logs["hard_loss"])
+
+
+def test_a_loss_over_the_batch_is_that_of_each_part_where_a_batch_is_worked_through_in_parts() -> None:
+    """DIST correlates columns within a part; the parts' gradients add up to the mean over examples."""
+    images, labels = make_images()[:8], {name: values[:8] for name, values in make_labels(teachers=1).items()}
+    student = make_student()
+    kernel, bias = (tf.Variable(weight) for weight in student.get_weights())
+    weights = LossWeights(kl_divergence=1.0, cross_entropy=0.0)
+    distiller = Distiller(student, loss="dist", temperature=1.0, loss_weights=weights, accumulation_steps=2)
+    distiller(tf.zeros((1, 4, 4, 3)))
+    distiller.compile(optimizer=keras.optimizers.SGD(0.1))
+    distiller.fit(tf.data.Dataset.from_tensor_slices((images, labels)).batch(8), verbose=0, shuffle=False)
+
+    dense = tf.constant(dense_teachers(labels)[:, 0], tf.float32)
+    with tf.GradientTape() as tape:
+        logits = tf.reshape(images, (8, -1)) @ kernel + bias
+        parts = [
+            LOSSES["dist"].compute(SoftLabels(None, dense[part], None), logits[part], labels["targets"][part], 1.0)
+            for part in (slice(4), slice(4, 8))
+        ]
+        loss = tf.reduce_mean(tf.concat(parts, axis=0))
+    gradients = tape.gradient(loss, [kernel, bias])
+    for after, before, gradient in zip(student.get_weights(), (kernel, bias), gradients, strict=True):
+        np.testing.assert_allclose(after, before - 0.1 * gradient, atol=1e-6)
