@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -100,6 +101,10 @@ def one_hot(classes: NDArray[np.int64], num_classes: int) -> Array:
 def kept_classes(rng: np.random.Generator, teacher: Array, k: int) -> NDArray[np.int64]:
     """(BATCH, k) best classes, in no special order."""
     return rng.permuted(np.argsort(-teacher, axis=-1)[:, :k], axis=-1)
+
+
+def test_every_name_of_the_settings_has_a_loss_and_a_formula() -> None:
+    assert set(get_args(SoftLoss)) == set(LOSSES) == set(FORMULAS)
 
 
 @each_loss
