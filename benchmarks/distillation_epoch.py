@@ -28,7 +28,7 @@ def measure(folder: Path) -> Table:
     store = _made_labels(records, folder / "store")
     plain = _student(records)
     plain.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))
-    distiller = Distiller(_student(records), temperature=TEMPERATURE, loss_weights=LossWeights())
+    distiller = Distiller(_student(records), loss="kl_divergence", temperature=TEMPERATURE, loss_weights=LossWeights())
     distiller(tf.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3)))
     distiller.compile("adam")
     plain_batches = training_batches(records, INPUT, WHOLE, augmentation="moderate")

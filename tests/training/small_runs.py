@@ -148,7 +148,7 @@ def distill(plan: FitPlan, save: Saves) -> tuple[Progress, Weights]:
     """As `distill` does: the student inside a model that trains it."""
     make_reproducible(SEED, deterministic=True)
     student = make_network()
-    distiller = Distiller(student, temperature=2.0, loss_weights=LossWeights())
+    distiller = Distiller(student, loss="kl_divergence", temperature=2.0, loss_weights=LossWeights())
     distiller(tf.zeros((1, FEATURES)))
     distiller.compile(make_optimizer(0.1))
     done = fit(distiller, soft_batches_from, validation(), plan, save, ONE_DEVICE)

@@ -7,8 +7,9 @@ import tensorflow as tf
 from scipy.special import log_softmax, rel_entr, softmax
 from sklearn.metrics import log_loss
 
-from tfpipe.core.settings import LossWeights
-from tfpipe.training.distiller import Distiller
+from tfpipe.core.settings import LossWeights, SoftLoss
+from tfpipe.training.distiller import Distiller, Teachers
+from tfpipe.training.losses import LOSSES, SoftLabels
 
 CLASSES, EXAMPLES, BATCH = 7, 12, 4
 TEMPERATURE = 2.0
@@ -64,11 +65,16 @@ def batches(images: np.ndarray, labels: Labels) -> tf.data.Dataset:
 
 
 def make_distiller(
-    student: keras.Model, *, kl: float = 0.7, ce: float = 0.3, temperature: float = TEMPERATURE
+    student: keras.Model,
+    *,
+    loss: SoftLoss = "kl_divergence",
+    kl: float = 0.7,
+    ce: float = 0.3,
+    temperature: float = TEMPERATURE,
+    teachers: Teachers | None = None,
 ) -> Distiller:
-    distiller = Distiller(
-        student, temperature=temperature, loss_weights=LossWeights(kl_divergence=kl, cross_entropy=ce)
-    )
+    weights = LossWeights(kl_divergence=kl, cross_entropy=ce)
+    distiller = Distiller(student, loss=loss, temperature=temperature, loss_weights=weights, teachers=teachers)
     distiller(tf.zeros((1, 4, 4, 3)))
     distiller.compile(optimizer=keras.optimizers.SGD(0.1))
     return distiller
@@ -170,3 +176,76 @@ def test_dropout_is_on_in_training_and_off_in_evaluation() -> None:
     assert evaluate(distiller, labels)["soft_loss"] == pytest.approx(expected, rel=1e-5)
     dropped = [distiller(make_images(), training=True).numpy() for _ in range(2)]
     assert np.abs(dropped[0] - dropped[1]).max() > 0.01
+
+
+def live(labels: Labels, images: np.ndarray) -> tf.data.Dataset:
+    """Batches with images for two teachers in place of what they said."""
+    shown = {name: labels[name] for name in ("targets", "teacher_weights")} | {"teacher_images": (images, -images)}
+    return tf.data.Dataset.from_tensor_slices((images, shown)).batch(BATCH, drop_remainder=True)
+
+
+def test_live_teachers_are_asked_about_the_images_meant_for_each() -> None:
+    images, student = make_images(), make_student()
+    kernel = np.random.default_rng(5).normal(size=(48, CLASSES)).astype(np.float32)
+
+    def say(shown: tuple[tf.Tensor, ...]) -> list[SoftLabels]:
+        return [SoftLabels(None, tf.reshape(batch, (-1, 48)) @ kernel, None) for batch in shown]
+
+    labels = make_labels()
+    logits = np.stack([side.reshape(EXAMPLES, -1) @ kernel for side in (images, -images)], axis=1)
+    labels |= {"teacher_ids": np.tile(np.arange(CLASSES), (EXAMPLES, 2, 1)), "teacher_logits": logits}
+    logs = make_distiller(student, teachers=say).evaluate(live(labels, images), return_dict=True, verbose=0)
+    expected = soft_losses(labels, student(images).numpy()).mean()
+    assert logs["soft_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains_and_is_weighed_by_teacher_and_example(loss: SoftLoss) -> None:
+    student, labels = make_student(), make_labels()
+    logits = student(make_images()).numpy()
+    expected = []
+    for first in range(0, EXAMPLES, BATCH):
+        part = {name: values[first : first + BATCH] for name, values in labels.items()}
+        for number in range(2):
+            said = SoftLabels(None, tf.constant(dense_teachers(part)[:, number], tf.float32), None)
+            losses = LOSSES[loss].compute(said, logits[first : first + BATCH], part["targets"], TEMPERATURE)
+            expected.append(part["teacher_weights"][:, number] * losses)
+    distiller = make_distiller(student, loss=loss, kl=1.0, ce=0.0)
+    assert evaluate(distiller, labels)["loss"] == pytest.approx(np.sum(expected) / EXAMPLES, rel=1e-4)
+    distiller.optimizer.learning_rate = 1e-3
+    history = distiller.fit(batches(make_images(), labels), epochs=5, verbose=0, shuffle=False).history
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_a_soft_loss_without_weight_is_neither_computed_nor_told() -> None:
+    def fail(shown: tuple[tf.Tensor, ...]) -> list[SoftLabels]:
+        raise AssertionError("asked")
+
+    distiller = make_distiller(make_student(), kl=0.0, ce=1.0, teachers=fail)
+    logs = distiller.evaluate(live(make_labels(), make_images()), return_dict=True, verbose=0)
+    assert "soft_loss" not in logs
+    assert logs["loss"] == pytest.approx(logs["hard_loss"])
+
+
+def test_a_loss_over_the_batch_is_that_of_each_part_where_a_batch_is_worked_through_in_parts() -> None:
+    """DIST correlates columns within a part; the parts' gradients add up to the mean over examples."""
+    images, labels = make_images()[:8], {name: values[:8] for name, values in make_labels(teachers=1).items()}
+    student = make_student()
+    kernel, bias = (tf.Variable(weight) for weight in student.get_weights())
+    weights = LossWeights(kl_divergence=1.0, cross_entropy=0.0)
+    distiller = Distiller(student, loss="dist", temperature=1.0, loss_weights=weights, accumulation_steps=2)
+    distiller(tf.zeros((1, 4, 4, 3)))
+    distiller.compile(optimizer=keras.optimizers.SGD(0.1))
+    distiller.fit(tf.data.Dataset.from_tensor_slices((images, labels)).batch(8), verbose=0, shuffle=False)
+
+    dense = tf.constant(dense_teachers(labels)[:, 0], tf.float32)
+    with tf.GradientTape() as tape:
+        logits = tf.reshape(images, (8, -1)) @ kernel + bias
+        parts = [
+            LOSSES["dist"].compute(SoftLabels(None, dense[part], None), logits[part], labels["targets"][part], 1.0)
+            for part in (slice(4), slice(4, 8))
+        ]
+        loss = tf.reduce_mean(tf.concat(parts, axis=0))
+    gradients = tape.gradient(loss, [kernel, bias])
+    for after, before, gradient in zip(student.get_weights(), (kernel, bias), gradients, strict=True):
+        np.testing.assert_allclose(after, before - 0.1 * gradient, atol=1e-6)

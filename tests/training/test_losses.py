@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp, rel_entr, softmax
 from sklearn.metrics import log_loss
 
-from tfpipe.training.losses import HardLoss, cross_entropy, sparse_kl_divergence
+from tfpipe.training.losses import LOSSES, HardLoss, SoftLabels, cross_entropy
 
 Array = NDArray[np.float64]
 BATCH = 5
@@ -27,19 +27,24 @@ def best_classes(logits: Array, k: int) -> NDArray[np.int64]:
     return np.sort(np.argpartition(-logits, k - 1, axis=-1)[:, :k], axis=-1)
 
 
-def sparse_parts(teacher_logits: Array, k: int, temperature: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def soft_labels(teacher_logits: Array, k: int, temperature: float) -> SoftLabels:
     """What a store would say of the teacher: ids, logits, and the log-mass of the rest."""
     ids = best_classes(teacher_logits, k)
     rest = teacher_logits.copy()
     np.put_along_axis(rest, ids, -np.inf, axis=-1)
     log_rest = logsumexp(rest / temperature, axis=-1) if k < rest.shape[-1] else np.full(BATCH, -np.inf)
     kept = np.take_along_axis(teacher_logits, ids, axis=-1)
-    return tf.constant(ids, tf.int32), tf.constant(kept, tf.float32), tf.constant(log_rest, tf.float32)
+    return SoftLabels(tf.constant(ids, tf.int32), tf.constant(kept, tf.float32), tf.constant(log_rest, tf.float32))
+
+
+def kl_divergence(labels: SoftLabels, student: tf.Tensor, temperature: float) -> tf.Tensor:
+    targets = tf.one_hot(tf.zeros(BATCH, tf.int32), student.shape[-1])
+    return LOSSES["kl_divergence"].compute(labels, student, targets, temperature)
 
 
 def sparse_loss(teacher_logits: Array, student_logits: Array, k: int, temperature: float) -> Array:
-    parts = sparse_parts(teacher_logits, k, temperature)
-    return sparse_kl_divergence(*parts, tf.constant(student_logits, tf.float32), temperature).numpy()
+    labels = soft_labels(teacher_logits, k, temperature)
+    return kl_divergence(labels, tf.constant(student_logits, tf.float32), temperature).numpy()
 
 
 def gradient(loss: Callable[[tf.Tensor], tf.Tensor], student_logits: Array) -> Array:
@@ -52,8 +57,8 @@ def gradient(loss: Callable[[tf.Tensor], tf.Tensor], student_logits: Array) -> A
 
 
 def sparse_gradient(teacher_logits: Array, student_logits: Array, k: int, temperature: float) -> Array:
-    parts = sparse_parts(teacher_logits, k, temperature)
-    return gradient(lambda student: sparse_kl_divergence(*parts, student, temperature), student_logits)
+    labels = soft_labels(teacher_logits, k, temperature)
+    return gradient(lambda student: kl_divergence(labels, student, temperature), student_logits)
 
 
 def in_buckets(probs: Array, ids: NDArray[np.int64]) -> Array:

@@ -10,10 +10,10 @@ from tfpipe.core.inputs import ImageInput
 from tfpipe.core.settings import ModelSettings
 from tfpipe.models import applications, hub, mobilenet, vit
 from tfpipe.models.depths import layer_depths
-from tfpipe.models.family import BuildOptions, Family
+from tfpipe.models.family import BuildOptions, Family, check_size, head_layers
 from tfpipe.models.precision import as_float32
 
-__all__ = ["MODELS", "as_float32", "build_model", "find_family", "image_input", "layer_depths"]
+__all__ = ["MODELS", "as_float32", "build_model", "find_family", "head_layers", "image_input", "layer_depths"]
 
 
 def build_model(
@@ -29,18 +29,21 @@ def build_model(
     """A fresh network in the global precision, with pretrained backbone weights where the settings ask for them.
 
     Images (batch, image_size, image_size, 3) → logits (batch, num_classes), float32 in every precision. The last layer
-    is `logits`; below it stand `dropout`, `pool` and the backbone.
+    is `logits`; below it stand `head_projection` where `head_rank` is set, `dropout`, `pool` and the backbone.
 
     Raises:
-        ConfigError: when no family has that name, its weights cannot be had, or it cannot do what is asked for.
+        ConfigError: when no family has that name, its weights cannot be had, it cannot do what is asked for, or it
+            is larger than `max_mb`.
     """
     family = find_family(settings.name)
     if stochastic_depth and not family.stochastic_depth:
         raise ConfigError(f"regularization.stochastic_depth: {settings.name} has none; vision transformers have it.")
     if rematerialize and not family.stochastic_depth:
         raise ConfigError(f"training.rematerialize: {settings.name} has no such thing; vision transformers have it.")
-    options = BuildOptions(num_classes, image_size, dropout, stochastic_depth, rematerialize, seed)
-    return family.build(settings, options)
+    options = BuildOptions(num_classes, image_size, dropout, stochastic_depth, rematerialize, seed, settings.head_rank)
+    network = family.build(settings, options)
+    check_size(network, settings)
+    return network
 
 
 def image_input(settings: ModelSettings, image_size: int) -> ImageInput:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import keras
 
+from tfpipe.models.family import head_layers
+
 NUM_GROUPS = 12
 """Of a network whose layers' names tell of no blocks: as BEiT's recipe groups a ConvNeXt (Bao 2021; Liu 2022)."""
 MIN_GROUPS = 2
@@ -14,13 +16,13 @@ BLOCK = re.compile(r".*?(transformer_block_\d+|layers?_\d+|blocks?_?\d+[a-z]*|ex
 
 
 def layer_depths(network: keras.Model) -> dict[str, int]:
-    """Path of each trainable variable → depth below the head: 0 for the head `logits`, 1 for the topmost layers ….
+    """Path of each trainable variable → depth below the head: 0 for the head, 1 for the topmost layers ….
 
     Layers are a transformer's blocks, a convolutional network's blocks, or, where names tell of none, groups of equal
     size. What stands between or above blocks, such as the last norm, belongs to the block below it, and what stands
     below all, such as embeddings, is the deepest (timm's `param_groups_layer_decay`).
     """
-    head = {variable.path for variable in network.get_layer("logits").weights}
+    head = {variable.path for layer in head_layers(network) for variable in layer.weights}
     groups = _group([variable.path for variable in _iter_upwards(network) if variable.path not in head])
     depths = {path: len(groups) - number for number, paths in enumerate(groups) for path in paths}
     depths |= dict.fromkeys(head, 0)

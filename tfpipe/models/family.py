@@ -1,6 +1,7 @@
 """What all kinds of networks share: an entry of the table, and the layers above a backbone."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import keras
@@ -11,6 +12,9 @@ from tfpipe.core.settings import ModelSettings
 
 Channels = tuple[float, float, float]
 """A number for red, green and blue."""
+
+HEAD = ("head_projection", "logits")
+"""Layers that start from nothing above a pretrained backbone; the first is there where `head_rank` is set."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class BuildOptions:
     stochastic_depth: float
     rematerialize: bool
     seed: int
+    head_rank: int | None
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,13 @@ class Family:
 
 
 def add_head(backbone: keras.Model, options: BuildOptions, *, pool: keras.layers.Layer, name: str) -> keras.Model:
-    """Backbone, `pool`, dropout and logits (batch, num_classes), which are float32 in every precision."""
+    """Backbone, `pool`, dropout and logits (batch, num_classes), which are float32 in every precision.
+
+    With `head_rank`, the head is two layers with so many units between them (Sainath 2013).
+
+    Raises:
+        ConfigError: when such a head has no fewer weights than a plain one.
+    """
     images = keras.Input((options.image_size, options.image_size, 3), name="images")
     # Some of KerasHub's backbones want their one input by name.
     features = backbone(dict.fromkeys(backbone.input, images) if isinstance(backbone.input, dict) else images)
@@ -71,9 +82,50 @@ def add_head_in_place(
     return keras.Model(backbone.input, _head(backbone.output, options, pool), name=name)
 
 
+def head_layers(network: keras.Model) -> list[keras.layers.Layer]:
+    """Those of `HEAD` that a network has."""
+    return [layer for layer in network.layers if layer.name in HEAD]
+
+
+def check_size(network: keras.Model, settings: ModelSettings) -> None:
+    """Hold a network against `model.max_mb`.
+
+    Raises:
+        ConfigError: with the size that was found, and what would make it smaller.
+    """
+    found, head = _megabytes(network.weights), _megabytes(w for layer in head_layers(network) for w in layer.weights)
+    if settings.max_mb is None or found <= settings.max_mb:
+        return
+    advice = "a smaller model.head_rank" if settings.head_rank else "model.head_rank"
+    if settings.name.startswith("mobilenet"):
+        advice += " or a smaller model.alpha"
+    raise ConfigError(
+        f"model.max_mb: {settings.name} has {found:.1f} MB of float32 weights, {head:.1f} of them in the head for "
+        f"{network.output_shape[-1]:,} classes, and the limit is {settings.max_mb:g}. Set {advice}, or raise the limit."
+    )
+
+
+def _megabytes(weights: Iterable[keras.Variable]) -> float:
+    """10⁶ bytes, in float32."""
+    return sum(4 * math.prod(weight.shape) for weight in weights) / 1e6
+
+
 def _head(features: keras.KerasTensor, options: BuildOptions, pool: keras.layers.Layer) -> keras.KerasTensor:
     hidden = keras.layers.Dropout(options.dropout, seed=options.seed, name="dropout")(pool(features))
+    if options.head_rank:
+        _check_rank(options.head_rank, hidden.shape[-1], options.num_classes)
+        hidden = keras.layers.Dense(options.head_rank, use_bias=False, name="head_projection")(hidden)
     return keras.layers.Dense(options.num_classes, dtype="float32", name="logits")(hidden)
+
+
+def _check_rank(rank: int, num_features: int, num_classes: int) -> None:
+    """Two factors must have fewer weights than their product."""
+    most = (num_features * num_classes - 1) // (num_features + num_classes)
+    if rank > most:
+        raise ConfigError(
+            f"model.head_rank: {rank} saves nothing between {num_features:,} features and {num_classes:,} classes; "
+            + (f"choose at most {most:,}, or leave it out." if most else "leave it out.")
+        )
 
 
 @keras.saving.register_keras_serializable("tfpipe")

@@ -123,6 +123,18 @@ def _teachers_fingerprint(config: Config) -> str:
     return sha256_json([sha256_file(t.path) for t in config.teachers if t.path and t.path.is_file()])
 
 
+def _distill_fingerprint(config: Config) -> str:
+    """What the student is measured on counts only where its step measures it."""
+    measured = {"split", "many_above", "few_below", "resamples"}
+    told = config.evaluate.model_dump(mode="json", include=measured) if config.distillation.baseline else None
+    return _weights_fingerprint(config) + (sha256_json(told) if told else "")
+
+
+def _distill_outputs(config: Config, workspace: Workspace) -> list[Path]:
+    names = ("best.keras", "baseline.keras") if config.distillation.baseline else ("best.keras",)
+    return _in_step_dir("distill", *names)(config, workspace)
+
+
 def _in_step_dir(step: str, *names: str) -> Callable[[Config, Workspace], list[Path]]:
     return lambda config, workspace: [workspace.step_dir(config, step) / name for name in names]
 
@@ -233,9 +245,9 @@ STEPS = {
             summary="Train the student from soft labels, then fine-tune it on labels.",
             sections=(*PROBLEM, "teachers", *LABELS, "distillation", "finetune"),
             needs=lambda config: [(_dataset(config), "pack"), (config, "label")],
-            outputs=_in_step_dir("distill", "best.keras"),
-            fingerprint=_weights_fingerprint,
-            version=3,
+            outputs=_distill_outputs,
+            fingerprint=_distill_fingerprint,
+            version=4,
         ),
         Step(
             name="evaluate",

@@ -1,19 +1,23 @@
 """`distill`: the student, first from its teachers' soft labels, then on labels alone."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import tensorflow as tf
 
 from tfpipe.core.cluster import this_worker
 from tfpipe.core.config import Config
+from tfpipe.core.settings import LossWeights
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import Epochs, distillation_batches
 from tfpipe.data.records import classes_sha256, ids_sha256
 from tfpipe.labels.store import check_header, labels_of_view, read_header
 from tfpipe.models.saving import load_model, weights_sha256
+from tfpipe.stages.gain import check_measurable, measure_gain
 from tfpipe.stages.phases import (
     Course,
+    check_loss,
     draw_history,
     fit_on_labels,
     fit_phase,
@@ -22,45 +26,95 @@ from tfpipe.stages.phases import (
     start_network,
     told,
 )
+from tfpipe.stages.softness import tell_of_softness
 from tfpipe.training.checkpoints import Progress
 from tfpipe.training.distiller import Distiller
 from tfpipe.training.fitting import FitPlan
 from tfpipe.training.reproducible import make_reproducible
 
+BASELINE = "baseline"
+"""The folder inside the step's in which the student without teachers learns."""
+LABELS_ALONE = LossWeights(kl_divergence=0.0, cross_entropy=1.0)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What both phases made of a student."""
+
+    plans: dict[str, FitPlan]
+    phases: dict[str, Progress]
+
+    @property
+    def best(self) -> str:
+        """The phase with the best validation top-1."""
+        return max(self.phases, key=lambda phase: self.phases[phase].best_top1)
+
+    def keep_best(self, path: Path) -> None:
+        """Copy the best network."""
+        self.plans[self.best].checkpoints.keep_best(path)
+
+    def forget(self) -> None:
+        """Drop what only an interrupted run needs."""
+        for plan in self.plans.values():
+            plan.checkpoints.forget()
+
 
 def run(config: Config, workspace: Workspace) -> Metrics:
-    """Distil, fine-tune from the best distilled student, and keep the better of the two in `best.keras`."""
+    """Distil, fine-tune from the best distilled student, and keep the better of the two in `best.keras`.
+
+    If asked, the same without teachers in `baseline.keras`, and what they were good for.
+    """
     course = open_course(config, workspace, "distill")
-    epochs = {"distill": config.training.epochs - config.finetune_epochs, "finetune": config.finetune_epochs}
-    plans = {phase: plan_phase(course, phase, count) for phase, count in epochs.items() if count}
-    with course.strategy.scope():
-        phases = {phase: PHASES[phase](course, plan) for phase, plan in plans.items()}
+    if config.distillation.baseline:
+        check_measurable(config, workspace)
+    trained = [_train(course, config.distillation.loss_weights)]
+    if config.distillation.baseline:
+        trained.append(_train(course, LABELS_ALONE, inside=BASELINE))
     if not this_worker().is_chief:
         return {}
-    draw_history(course)
-    best = max(phases, key=lambda phase: phases[phase].best_top1)
-    plans[best].checkpoints.keep_best(workspace.best_path(config))
-    for plan in plans.values():
-        plan.checkpoints.forget()
-    network, _ = load_model(workspace.best_path(config))
+    paths = (workspace.best_path(config), workspace.step_dir(config, "distill") / "baseline.keras")
+    for inside, one, path in zip(("", BASELINE), trained, paths, strict=False):
+        draw_history(course, inside=inside)
+        one.keep_best(path)
+    gain = {"gain": measure_gain(config, workspace, baseline_path=paths[1])} if config.distillation.baseline else {}
+    for one in trained:
+        one.forget()
+    student, network = trained[0], load_model(paths[0])[0]
     return {
-        "val_top1": phases[best].best_top1,
-        "best_phase": best,
+        "val_top1": student.phases[student.best].best_top1,
+        "best_phase": student.best,
         "num_parameters": network.count_params(),
         "weights_sha256": weights_sha256(network),
-        "phases": {phase: told(done) for phase, done in phases.items()},
-    }
+        "phases": {phase: told(done) for phase, done in student.phases.items()},
+    } | gain
 
 
-def _distill(course: Course, plan: FitPlan) -> Progress:
-    settings = course.config.distillation
+def _train(course: Course, loss_weights: LossWeights, *, inside: str = "") -> Trained:
+    """Both phases; what they write lies `inside` a folder of the step's."""
+    config = course.config
+    epochs = {"distill": config.training.epochs - config.finetune_epochs, "finetune": config.finetune_epochs}
+    plans = {phase: plan_phase(course, phase, count, inside=inside) for phase, count in epochs.items() if count}
+    with course.strategy.scope():
+        phases = {"distill": _distill(course, plans["distill"], loss_weights)}
+        if "finetune" in plans:
+            phases["finetune"] = _finetune(course, plans["finetune"])
+    return Trained(plans, phases)
+
+
+def _distill(course: Course, plan: FitPlan, loss_weights: LossWeights) -> Progress:
+    config, settings = course.config, course.config.distillation
+    # The student and its baseline start from the same weights.
+    make_reproducible(config.seed, deterministic=config.deterministic, precision=config.training.precision)
     distiller = Distiller(
         start_network(course),
+        loss=settings.loss,
         temperature=settings.temperature,
-        loss_weights=settings.loss_weights,
+        loss_weights=loss_weights,
         accumulation_steps=course.accumulation_steps,
     )
-    rate = course.config.training.learning_rate
+    if loss_weights.kl_divergence and this_worker().is_chief and not plan.checkpoints.has_state:
+        tell_of_softness(_batches(course, Epochs(course.batch_size, 1, config.seed, worker=this_worker())), distiller)
+    rate = config.training.learning_rate
     return fit_phase(distiller, lambda epochs: _batches(course, epochs), course, plan, rate)
 
 
@@ -84,6 +138,7 @@ def _batches(course: Course, epochs: Epochs) -> tf.data.Dataset:
         "temperature": config.distillation.temperature,
     }
     check_header(header, expected, store)
+    check_loss(config, kept=header.kept, num_classes=header.num_classes)
     return distillation_batches(
         records,
         course.card.image_input,
@@ -93,7 +148,3 @@ def _batches(course: Course, epochs: Epochs) -> tf.data.Dataset:
         views=header.views,
         view_seed=header.view_seed,
     )
-
-
-PHASES: dict[str, Callable[[Course, FitPlan], Progress]] = {"distill": _distill, "finetune": _finetune}
-"""In their order."""

@@ -24,7 +24,7 @@ from tfpipe.training.checkpoints import Checkpoints, Progress
 from tfpipe.training.distribution import build_strategy
 from tfpipe.training.fitting import FitPlan, fit
 from tfpipe.training.learner import Classifier, Learner
-from tfpipe.training.losses import HardLoss
+from tfpipe.training.losses import LOSSES, HardLoss
 from tfpipe.training.memory import largest_that_fits
 from tfpipe.training.optimizers import LossScaling, build_optimizer
 from tfpipe.training.reproducible import make_reproducible
@@ -95,16 +95,34 @@ def training_records(config: Config, workspace: Workspace) -> Records:
             f"{config.path}: model.num_classes is {wanted}, but the records have {found} classes. "
             "Correct it, or leave it out: it is taken from the records."
         )
+    if config.role == "student" and config.label.views != "live":
+        check_loss(config, kept=min(config.label.top_k, found), num_classes=found)
     return records
 
 
-def plan_phase(course: Course, phase: str, epochs: int) -> FitPlan:
-    """Where a phase of training writes, and for how long it runs."""
-    config, step_dir = course.config, course.workspace.step_dir(course.config, course.step)
+def check_loss(config: Config, *, kept: int, num_classes: int) -> None:
+    """Refuse a soft loss that soft labels of so many classes do not fit.
+
+    Raises:
+        ConfigError: with the losses that would fit.
+    """
+    loss = config.distillation.loss
+    if LOSSES[loss].needs_all_classes and config.distillation.loss_weights.kl_divergence and kept < num_classes:
+        others = ", ".join(name for name, other in LOSSES.items() if not other.needs_all_classes)
+        raise ConfigError(
+            f"{config.path}: distillation.loss: {loss} needs every class, and the soft labels keep {kept:,} of "
+            f"{num_classes:,}; set label.top_k to {num_classes}, or choose one of {others}."
+        )
+
+
+def plan_phase(course: Course, phase: str, epochs: int, *, inside: str = "") -> FitPlan:
+    """Where a phase of training writes, `inside` a folder of the step's if named, and for how long it runs."""
+    config, step_dir = course.config, course.workspace.step_dir(course.config, course.step) / inside
     batches = Epochs(course.batch_size, epochs, config.seed)
-    folder = config.callbacks.checkpoint_dir or step_dir / "checkpoints"
+    own = config.callbacks.checkpoint_dir
+    folder = own / inside if own else step_dir / "checkpoints"
     return FitPlan(
-        title=f"{phase} {config.name}",
+        title=f"{phase} {config.name}{f' ({inside})' if inside else ''}",
         checkpoints=Checkpoints(step_dir, folder, phase, config.callbacks.keep_checkpoints),
         epochs=epochs,
         steps_per_epoch=batches.steps_per_epoch(course.records.num_examples),
@@ -185,14 +203,14 @@ def start_network(course: Course) -> keras.Model:
         except ValueError:
             raise ConfigError(
                 f"{config.path}: model.start_from: {other_card.name} at {other_card.image_input.size} px "
-                f"is no {config.network.name} at {card.image_input.size} px."
+                f"is no {config.network.name} at {card.image_input.size} px with this model.alpha and model.head_rank."
             ) from None
     return network
 
 
-def draw_history(course: Course) -> None:
+def draw_history(course: Course, *, inside: str = "") -> None:
     """`training_metrics.png`, of all phases so far."""
-    step_dir = course.workspace.step_dir(course.config, course.step)
+    step_dir = course.workspace.step_dir(course.config, course.step) / inside
     plot_history(step_dir / "history.csv", step_dir / "training_metrics.png")
 
 

@@ -8,6 +8,7 @@ from tfpipe.core.cluster import this_worker
 from tfpipe.core.config import Config
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
+from tfpipe.models import head_layers
 from tfpipe.models.saving import load_model, weights_sha256
 from tfpipe.stages.phases import Course, draw_history, fit_on_labels, open_course, plan_phase, start_network, told
 
@@ -35,13 +36,14 @@ def run(config: Config, workspace: Workspace) -> Metrics:
 
 
 def _fit_head(network: keras.Model, course: Course) -> None:
-    """The last layer alone, so that the others are not disturbed by one that knows nothing yet."""
+    """The head alone, so that the others are not disturbed by one that knows nothing yet."""
     training = course.config.training
-    # A linear layer on features that stand still needs no warm-up.
+    # Linear layers on features that stand still need no warm-up.
     at_once = course.config.model_copy(update={"training": training.model_copy(update={"warmup_epochs": 0})})
     course = replace(course, config=at_once)
     plan = plan_phase(course, "head", training.head_epochs)
-    backbone = [layer for layer in network.layers if layer.name != "logits"]
+    head = head_layers(network)
+    backbone = [layer for layer in network.layers if layer not in head]
     _set_trainable(backbone, False)
     fit_on_labels(network, course, plan, training.head_learning_rate)
     _set_trainable(backbone, True)

@@ -47,6 +47,11 @@ class Checkpoints:
         """The phase's best network."""
         return self.step_dir / f"{self.phase}.best.keras"
 
+    @property
+    def has_state(self) -> bool:
+        """Whether there is something to go on from."""
+        return self._state_path.is_file()
+
     def save(self, learner: Learner, done: Progress) -> None:
         """Everything that the next step depends on: weights, optimiser, averages, metrics and random state.
 
@@ -61,7 +66,7 @@ class Checkpoints:
 
     def load(self, learner: Learner) -> Progress:
         """What `save` wrote, into `learner`; the beginning, if it wrote nothing."""
-        if not self._state_path.is_file():
+        if not self.has_state:
             return Progress()
         with self._state_path.open("rb") as file:
             done = Progress(**json.loads(file.readline()))

@@ -72,7 +72,7 @@ def label_places(logits: Array, labels: Array) -> Array:
 
 def cross_entropy(logits: Array, labels: Array) -> float:
     """Mean over rows, in nats."""
-    losses = [_of_labels(-_log_softmax(part), its_labels) for part, its_labels in _in_chunks(logits, labels)]
+    losses = [_of_labels(-log_softmax(part), its_labels) for part, its_labels in _in_chunks(logits, labels)]
     return float(np.concatenate(losses).mean())
 
 
@@ -85,10 +85,17 @@ def mean_log_probs(logits: Array) -> Array:
     Returns:
         (batch, num_classes) float32.
     """
-    log_probs = _log_softmax(logits.astype(np.float64))
+    log_probs = log_softmax(logits.astype(np.float64))
     highest = log_probs.max(axis=0)
     mean: Array = highest + np.log(np.exp(log_probs - highest).mean(axis=0))
     return mean.astype(np.float32)
+
+
+def log_softmax(logits: Array) -> Array:
+    """(batch, num_classes) → logarithms of probabilities, the same shape."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_probs: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return log_probs
 
 
 def _in_chunks(logits: Array, labels: Array) -> Iterator[tuple[Array, Array]]:
@@ -98,7 +105,7 @@ def _in_chunks(logits: Array, labels: Array) -> Iterator[tuple[Array, Array]]:
 
 
 def _judge_part(logits: Array, labels: Array) -> tuple[Array, Array, Array, Array]:
-    log_probs = _log_softmax(logits)
+    log_probs = log_softmax(logits)
     answers = _top(logits, min(TOP, logits.shape[-1]))
     probs = np.exp(np.take_along_axis(log_probs, answers, axis=-1))
     return _places(logits, labels), _of_labels(-log_probs, labels), answers, probs
@@ -125,9 +132,3 @@ def _top(logits: Array, count: int) -> Array:
         answers[:, place] = left.argmax(axis=-1)
         left[np.arange(len(left)), answers[:, place]] = -np.inf
     return answers
-
-
-def _log_softmax(logits: Array) -> Array:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    log_probs: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return log_probs

@@ -38,6 +38,7 @@ from tfpipe.core.settings.training import (
     LossWeights,
     ModelSettings,
     RegularizationSettings,
+    SoftLoss,
     TeacherSettings,
     TrainingSettings,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "Sampling",
     "Section",
     "SnapshotSettings",
+    "SoftLoss",
     "SourceName",
     "SplitName",
     "SplitSettings",

@@ -70,7 +70,7 @@ class TrainingSettings(Section):
     in all, 0.999 for ten thousand, 0.9999 for a hundred thousand.
     """
     head_epochs: Annotated[int, Field(ge=0)] = 0
-    """Epochs before the others, in which the last layer alone learns (Kumar 2022)."""
+    """Epochs before the others, in which the head alone learns (Kumar 2022)."""
     head_learning_rate: Positive = 1e-3
     """Of those epochs."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -178,14 +178,14 @@ class DistillationSettings(Section):
     """Phase 1 of the student."""
 
     loss: SoftLoss = "kl_divergence"
-    """The soft loss, a key of `LOSSES`."""
+    """The soft loss, a key of `LOSSES`; `dist`, `standardized_kl` and `mse` need all classes (`label.top_k`)."""
     temperature: Positive = 3.0
     loss_weights: LossWeights = LossWeights()
     """`kl_divergence` is the soft loss's, whichever it is."""
     feature_weight: Annotated[float, Field(ge=0)] = 0.0
     """Of the distance between the student's features, linearly mapped, and a live teacher's (Romero 2015)."""
     baseline: bool = False
-    """Train the same student without teachers too, and report the gain."""
+    """Train the same student without teachers too, and report the gain on `evaluate.split`."""
 
 
 class FinetuneSettings(Section):
