@@ -174,9 +174,9 @@ def test_other_teachers_and_other_weights_are_told(tmp_path: Path, change: dict[
 
 def test_another_teachers_folder_in_the_place_of_one_is_told(tmp_path: Path) -> None:
     write_store(tmp_path)
-    os.rename(tmp_path / "alps", tmp_path / "aside")
-    os.rename(tmp_path / "global", tmp_path / "alps")
-    os.rename(tmp_path / "aside", tmp_path / "global")
+    (tmp_path / "alps").rename(tmp_path / "aside")
+    (tmp_path / "global").rename(tmp_path / "alps")
+    (tmp_path / "aside").rename(tmp_path / "global")
     with pytest.raises(MismatchError, match=r"global: not the labels that .*header\.json tells of"):
         read_header(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Photos of three colours packed in three shards, teachers that know colours by their mean, and a student's settings."""
+"""Photos of three colours in two shards, teachers that know colours by their mean, and a student's settings."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,7 +41,7 @@ def pack_garden(folder: Path) -> Path:
         "dataset": "garden",
         "snapshot": {"source": "jsonl", "path": str(folder / "rows.jsonl")},
         "audit": {"min_side": 8, "near_duplicate_bits": 0},
-        "pack": {"num_shards": 3},
+        "pack": {"num_shards": 2},
     }
     (folder / "dataset.yaml").write_text(yaml.safe_dump(dataset))
     run_step("pack", folder / "dataset.yaml", workspace=Workspace(folder))
