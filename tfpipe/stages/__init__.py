@@ -231,7 +231,7 @@ STEPS = {
             needs=_label_needs,
             outputs=_in_step_dir("label", "store"),
             fingerprint=_teachers_fingerprint,
-            headline=("bytes_per_view", "num_examples", "target_entropy", "top_k", "views"),
+            headline=("bytes_per_view", "num_examples", "top_k", "views"),
             version=3,
         ),
         Step(

@@ -158,10 +158,11 @@ def begin(teacher: Teacher, store: Path, others: Sequence[Path], records: Record
             temperature = alike[0].calibration_temperature if alike else _fit(teacher, records, facts)
             header = replace(header, calibration_temperature=temperature)
         begun = read_teacher_header(folder)
-        if begun not in (None, header):
+        if begun is None:
+            write_json(asdict(header), folder / "header.json")
+        elif begun != header:
             told = "; ".join(differences(begun, header))
             raise MismatchError(f"{folder}: begun with {told}. Run `tfpipe label --force` to begin anew.")
-        write_json(asdict(header), folder / "header.json")
     return replace(teacher, header=header)
 
 
