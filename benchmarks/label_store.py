@@ -203,7 +203,7 @@ def _write_rates(records_dir: Path) -> dict[str, float]:
     ways: dict[str, Callable[[], None]] = {"bare predict": _bare_predict(teacher, records)}
 
     def label() -> None:
-        (unit,) = list_units(teacher, records_dir / "labels", None, records, facts, deterministic=False)
+        (unit,) = list_units(teacher, records_dir.with_name("labels"), None, records, facts, deterministic=False)
         unit.path.unlink(missing_ok=True)
         label_unit(unit)
 
