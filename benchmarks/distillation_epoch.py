@@ -13,7 +13,9 @@ from tfpipe.core.inputs import ImageInput
 from tfpipe.core.settings import LossWeights, ModelSettings
 from tfpipe.data.pipeline import Epochs, distillation_batches, training_batches
 from tfpipe.data.records import Records
-from tfpipe.labels.store import LabelHeader, labels_of_view, sparsify, write_header, write_view
+from tfpipe.labels.header import LabelHeader, TeacherHeader
+from tfpipe.labels.sparse import sparsify, to_records
+from tfpipe.labels.store import close_store, decode, labels_of_view, shard_paths, write_shard
 from tfpipe.models import build_model
 from tfpipe.training.distiller import Distiller
 
@@ -40,6 +42,7 @@ def measure(folder: Path) -> Table:
         augmentation="moderate",
         views=1,
         view_seed=1,
+        decode_labels=lambda soft_labels: decode(soft_labels, _header(records), TEMPERATURE),
     )
     steps = WHOLE.steps_per_epoch(records.num_examples)
     figures = {
@@ -66,27 +69,38 @@ def _student(records: Records) -> keras.Model:
 def _made_labels(records: Records, store: Path) -> Path:
     header = _header(records)
     logits = np.random.default_rng(0).normal(size=(records.num_examples, header.num_classes))
-    write_view([sparsify(logits, header.kept, TEMPERATURE)], store, teacher=0, view=0)
-    write_header(header, np.ones((records.num_examples, 1), np.float32), store)
+    sparse = sparsify(tf.constant(logits, tf.float32), header.kept, TEMPERATURE)
+    labels = to_records(sparse, np.arange(records.num_examples), "made")
+    parts = np.split(labels, np.cumsum(header.shard_lengths)[:-1])
+    for part, path in zip(parts, shard_paths(store / "made", header.teachers[0]), strict=True):
+        write_shard([part], path)
+    close_store(header, np.ones((records.num_examples, 1), np.float32), store)
     return store
 
 
 def _header(records: Records) -> LabelHeader:
-    return LabelHeader(
-        teachers=("made",),
-        teacher_weights=(1.0,),
-        region_filters=(None,),
-        teacher_sha256s=("",),
+    num_classes = len(records.classes)
+    made = TeacherHeader(
+        model_sha256="",
+        knowledge_sha256="",
         preprocessing_sha256="",
-        classes_sha256="",
-        examples_sha256="",
+        augmentation="moderate",
+        mixup_alpha=0.0,
+        cutmix_alpha=0.0,
         view_seed=1,
         views=1,
-        top_k=100,
-        num_classes=len(records.classes),
-        num_examples=records.num_examples,
+        region=None,
+        calibration_temperature=1.0,
+        calibrated_on="",
+        classes_sha256="",
+        examples_sha256="",
+        speaks_sha256="",
+        num_classes=num_classes,
+        shard_lengths=records.shard_lengths(),
+        kept=min(100, num_classes),
         temperature=TEMPERATURE,
     )
+    return LabelHeader(("made",), (made,), (1.0,))
 
 
 def _images_per_second(model: keras.Model, batches: tf.data.Dataset, steps: int) -> float:

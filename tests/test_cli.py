@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from tfpipe import __version__
 from tfpipe.cli import MORE_EXAMPLES, main
+from tfpipe.core.cluster import Share
 from tfpipe.core.errors import DataError
 from tfpipe.core.files import read_json
 from tfpipe.stages import RUN, STEPS, runner
@@ -157,6 +158,30 @@ def test_a_wrong_usage_exits_2(arguments: list[str], told: str) -> None:
     assert result.exit_code == 2
     assert told in result.stderr
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--shard", "0/2"], "expected i/n, such as 1/4"),
+        (["--shard", "3/2"], "expected i/n, such as 1/4"),
+        (["--shard", "half"], "expected i/n, such as 1/4"),
+        (["--shard", "1/2", "--force"], "it excludes --force"),
+        (["--check", "0"], "x>=1"),
+    ],
+)
+def test_a_share_that_is_none_is_a_wrong_usage(config: Path, arguments: list[str], told: str) -> None:
+    result = tfpipe("label", "--config", config, *arguments)
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
+def test_a_share_reaches_the_step(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(runner, "run_step", lambda name, path, overrides, **options: seen.append(options["share"]))
+    tfpipe("label", "--config", config, "--shard", "2/3")
+    assert seen == [Share(2, 3)]
+    assert list(Share(2, 3).part_of(range(8))) == [1, 4, 7]
 
 
 @pytest.mark.parametrize(("step", "other"), [("teach", "tfpipe distill"), ("label", "tfpipe teach")])

@@ -11,12 +11,27 @@ from typing import Any
 import click
 
 from tfpipe import __version__
+from tfpipe.core.cluster import Share
 from tfpipe.core.errors import TfpipeError
 from tfpipe.core.files import explain
 from tfpipe.core.progress import say
 from tfpipe.stages import RUN, STEPS
 
 INTERRUPTED = 130
+
+
+class _Share(click.ParamType):
+    """`i/n`."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Share:
+        """Refuses what is none, as wrong usage."""
+        try:
+            return value if isinstance(value, Share) else Share.parse(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
 
 _runner = click.option("--runner", help="Where to run: `local`, or an Apache Beam runner such as DirectRunner.")
 _check_only = click.option("--check-only", "fetch__check_only", is_flag=True, help="Look at every image, keep none.")
@@ -35,14 +50,35 @@ _against = click.option(
     metavar="FILE",
     help="Settings of a model to compare with this one, on the same photos; may be given several times.",
 )
+_shard = click.option(
+    *("--shard", "share"),
+    type=_Share(),
+    metavar="I/N",
+    help="Write the i-th of n equal shares of the files, from 1/N to N/N, and leave the step open: n machines on one "
+    "shared folder do it together. The last `tfpipe label`, without it, joins them.",
+)
+_compare = click.option(
+    *("--check", "num_compared"),
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Label nothing; ask the teachers about N random views again, and compare with what is stored.",
+)
+_to_npz = click.option(
+    *("--to-npz", "npz_path"),
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the first view's labels as dense arrays too: `soft_probs` and `indices`, and of each teacher `logits`, "
+    "`indices` and `confidences` (of several: beside FILE, with their names).",
+)
 SHORTHANDS = {
     "fetch": (_runner, _check_only),
     "audit": (_runner,),
     "pack": (_runner,),
     "split": (_check,),
     "evaluate": (_against,),
+    "label": (_runner, _shard, _compare, _to_npz),
 }
-"""Options beside those that every step has; but for `--check`, each stands for a setting."""
+"""Options beside those that every step has; `--runner`, `--check-only` and `--against` stand for settings."""
 
 MORE_EXAMPLES = {
     "evaluate": "tfpipe evaluate --config configs/teacher_regional.yaml --against configs/teacher_global.yaml"
@@ -114,13 +150,22 @@ def _command(name: str, summary: str) -> None:
         from tfpipe.stages.runner import run_step
 
         splits_path, others = shorthands.pop("splits_path", None), shorthands.pop("others", ())
+        share, num_compared, npz_path = (shorthands.pop(key, None) for key in ("share", "num_compared", "npz_path"))
+        if share and (force or num_compared or npz_path):
+            raise click.UsageError(
+                "--shard goes on with what others have begun; it excludes --force, --check, --to-npz."
+            )
         if others:
             overrides += (f"evaluate.against={json.dumps([_beside(path, other) for other in others])}",)
         overrides += tuple(f"{key.replace('__', '.')}={value}" for key, value in shorthands.items() if value)
         if splits_path:
             metrics = _check_splits(splits_path, path, overrides)
+        elif num_compared:
+            metrics = _compare_labels(path, overrides, num_compared)
         else:
-            metrics = run_step(name, path, overrides, force=force, no_upstream=no_upstream)
+            metrics = run_step(name, path, overrides, force=force, no_upstream=no_upstream, share=share)
+        if npz_path:
+            _take_labels(path, overrides, npz_path)
         if as_json:
             click.echo(json.dumps(metrics, ensure_ascii=False))
 
@@ -146,6 +191,22 @@ def _check_splits(splits_path: Path, path: Path | None, overrides: tuple[str, ..
     from tfpipe.stages.split import check
 
     return check(splits_path, load_config(path, overrides).dataset_config if path else None, Workspace())
+
+
+def _compare_labels(path: Path, overrides: tuple[str, ...], count: int) -> dict[str, Any]:
+    from tfpipe.core.config import load_config
+    from tfpipe.core.workspace import Workspace
+    from tfpipe.stages.label.compare import compare
+
+    return compare(load_config(path, overrides), Workspace(), count)
+
+
+def _take_labels(path: Path, overrides: tuple[str, ...], npz_path: Path) -> None:
+    from tfpipe.core.config import load_config
+    from tfpipe.core.workspace import Workspace
+    from tfpipe.stages.label.taking import take
+
+    take(load_config(path, overrides), Workspace(), npz_path)
 
 
 def _example(name: str) -> str:

@@ -5,6 +5,8 @@ import hashlib
 import os
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tfpipe.core.files import (
     atomic_open,
     atomic_path,
     explain,
+    locked,
     read_json,
     sha256_bytes,
     sha256_file,
@@ -228,3 +231,23 @@ def test_contents_that_move_from_one_file_to_the_next_change_the_hash(folder: Pa
     (folder / "a.txt").write_text("two")
     (folder / "sub" / "b.txt").write_text("one")
     assert sha256_path(folder) != before
+
+
+def test_a_lock_lets_one_at_a_time_and_leaves_nothing(tmp_path: Path) -> None:
+    count, lock = tmp_path / "count", tmp_path / "place" / ".lock"
+    count.write_text("0")
+
+    def add_one() -> None:
+        for _ in range(20):
+            with locked(lock):
+                value = int(count.read_text())
+                time.sleep(1e-4)
+                count.write_text(str(value + 1))
+
+    threads = [threading.Thread(target=add_one) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert count.read_text() == "120"
+    assert names(tmp_path / "place") == []

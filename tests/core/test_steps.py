@@ -3,7 +3,10 @@
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +16,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from tfpipe.core import manifest
+from tfpipe.core import manifest, steps
+from tfpipe.core.cluster import Share
 from tfpipe.core.config import Config, load_config
 from tfpipe.core.errors import ConfigError, CriterionError, MissingArtifactError
 from tfpipe.core.files import read_json
@@ -101,6 +105,38 @@ def kitchen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kitchen:
 
 
 ALL = ["gather", "wash", "peel", "cook"]
+
+
+# Shares
+
+
+def test_shares_that_start_at_one_moment_find_one_folder_and_set_the_old_one_aside_once(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kitchen.make()
+    kitchen.settings = {"export": {"title": "Soup"}}
+    together = threading.Barrier(4)
+
+    def take_part(config: Config, workspace: Workspace, share: Share) -> dict[str, Any]:
+        (workspace.step_dir(config, "cook") / f"part{share.number}").touch()
+        together.wait(30)
+        return {"share": share.number}
+
+    monkeypatch.setitem(sys.modules, "tfpipe.stages.cook", SimpleNamespace(take_part=take_part))
+    monkeypatch.setattr(steps, "native_silence", nullcontext)
+    node = kitchen.node("cook")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda number: steps.take_part(node, Share(number, 4)), range(1, 5)))
+    assert [metrics["share"] for metrics in found] == [1, 2, 3, 4]
+    left = sorted(path.name for path in kitchen.folder("cook").iterdir())
+    assert left == ["part1", "part2", "part3", "part4", "started.json"]
+    assert (kitchen.folder(".cook.previous") / "state.json").is_file()
+    assert not is_current(node)
+
+
+def test_a_share_leaves_earlier_steps_to_others(kitchen: Kitchen) -> None:
+    with pytest.raises(MissingArtifactError, match=r"Run `tfpipe gather"):
+        kitchen.make("peel", share=Share(1, 2))
 
 
 # What runs

@@ -172,6 +172,14 @@ def test_a_region_keeps_its_own_rows_in_order_and_the_whole_class_list(records_d
     assert regional.classes == CLASSES
 
 
+def test_shard_lengths_are_those_of_the_files(records_dir: Path) -> None:
+    paths = sorted(records_dir.glob("*train*.tfrecord*"))
+    in_files = [[tf.train.Example.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(path))] for path in paths]
+    assert Records(records_dir, "train").shard_lengths() == tuple(map(len, in_files))
+    regional = [[e for e in file if e.features.feature["region"].bytes_list.value == [b"EU_SW"]] for file in in_files]
+    assert Records(records_dir, "train", region="EU_SW").shard_lengths() == tuple(map(len, regional))
+
+
 def test_a_region_that_is_not_there_is_told_with_those_that_are(records_dir: Path) -> None:
     with pytest.raises(DataError, match="region 'US' has no rows in train; there are: EU, EU_SW"):
         _ = Records(records_dir, "train", region="US").num_examples

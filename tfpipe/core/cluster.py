@@ -2,9 +2,14 @@
 
 import json
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tfpipe.core.errors import ConfigError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,32 @@ class Worker:
 
 
 ALONE = Worker()
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of several equal parts of a step's pieces, each for a process of its own, such as `2/4`."""
+
+    number: int
+    """From 1 on."""
+    num_shares: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Share":
+        """Reads `i/n`.
+
+        Raises:
+            ValueError: when it is none.
+        """
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        share = cls(int(match[1]), int(match[2])) if match else None
+        if share is None or not 1 <= share.number <= share.num_shares:
+            raise ValueError(f"{text!r}: expected i/n, such as 1/4 for the first of four, up to 4/4 for the last")
+        return share
+
+    def part_of(self, pieces: Sequence[T]) -> Sequence[T]:
+        """Every n-th piece."""
+        return pieces[self.number - 1 :: self.num_shares]
 
 
 def this_worker() -> Worker:

@@ -47,7 +47,7 @@ class Config(s.Section):
     """Names the folder `data/<dataset>`."""
     task: s.Task = "image"
     runner: str = "local"
-    """Where `fetch`, `audit` and `pack` run: here, or an Apache Beam runner such as `DirectRunner`."""
+    """Where `fetch`, `audit`, `pack` and `label` run: here, or an Apache Beam runner such as `DirectRunner`."""
     runner_options: tuple[str, ...] = ()
     """Of the Beam runner, such as `--direct_num_workers=2`."""
     snapshot: s.SnapshotSettings = s.SnapshotSettings()

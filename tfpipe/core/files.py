@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and the hashes by which steps know them."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -45,6 +46,23 @@ def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     encoding = None if "b" in mode else "utf-8"
     with atomic_path(path) as sibling, sibling.open(mode, encoding=encoding) as file:
         yield file
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock that all processes with this disk see, and that ends with its holder, however that ends.
+
+    Raises:
+        EnvironmentProblemError: when the disk knows no locks.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file = _locked_file(path)
+    except OSError as error:
+        raise EnvironmentProblemError(f"locking {path}: {explain(error)}") from error
+    with file:
+        yield
+        path.unlink(missing_ok=True)
 
 
 def finite(value: Any) -> Any:
@@ -103,6 +121,16 @@ def _take_place(sibling: Path, path: Path) -> None:
     path.replace(old)
     sibling.replace(path)
     shutil.rmtree(old)
+
+
+def _locked_file(path: Path) -> IO[Any]:
+    while True:
+        file = path.open("w")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # The one who held it before has removed it: whoever comes next would lock another file of that name.
+        if path.is_file() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+            return file
+        file.close()
 
 
 def _sync(path: Path) -> None:

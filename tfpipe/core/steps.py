@@ -5,6 +5,7 @@ import operator
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -13,10 +14,11 @@ from types import ModuleType
 from typing import Any
 
 from tfpipe.core import manifest
+from tfpipe.core.cluster import Share
 from tfpipe.core.config import Config
 from tfpipe.core.criteria import check_criteria
 from tfpipe.core.errors import BrokenOffError, ConfigError, MissingArtifactError, TfpipeError
-from tfpipe.core.files import finite, read_json, sha256_json, sha256_path, write_json
+from tfpipe.core.files import finite, locked, read_json, sha256_json, sha256_path, write_json
 from tfpipe.core.progress import native_silence
 from tfpipe.core.workspace import Workspace
 
@@ -136,7 +138,8 @@ def run_node(node: Node, *, force: bool = False) -> Metrics:
     """
     started, clock = datetime.now(UTC), time.monotonic()
     key = _key(node)
-    _prepare_folder(node, key, force)
+    with _folder_held(node):
+        _prepare_folder(node, key, force)
     try:
         metrics: Metrics = finite(_import_stage(node.step.name).run(node.config, node.workspace))
     except BrokenOffError:
@@ -166,6 +169,18 @@ def run_node(node: Node, *, force: bool = False) -> Metrics:
 def join_node(node: Node) -> Metrics:
     """Take part in a step that another worker runs and records."""
     metrics: Metrics = _import_stage(node.step.name).run(node.config, node.workspace)
+    return metrics
+
+
+def take_part(node: Node, share: Share) -> Metrics:
+    """Do a share of a step's pieces, beside other processes that do theirs, and leave the step open.
+
+    Any number of them may start at the same moment: the first makes the folder ready, the others find it so.
+    """
+    with _folder_held(node):
+        if not is_current(node):
+            _prepare_folder(node, _key(node), force=False)
+    metrics: Metrics = _import_stage(node.step.name).take_part(node.config, node.workspace, share)
     return metrics
 
 
@@ -208,12 +223,22 @@ def _prepare_folder(node: Node, key: str, force: bool) -> None:
         folder.rename(_aside(node))
     elif force or not interrupted:
         _remove(folder)
-    write_json({"key": key}, marker)
+    if not interrupted or force:
+        write_json({"key": key, "force": force}, marker)
+
+
+def previous_dir(step_dir: Path) -> Path:
+    """Where the last finished run's folder stands while another runs."""
+    return step_dir.with_name(f".{step_dir.name}.previous")
 
 
 def _aside(node: Node) -> Path:
-    """Where the last finished run's folder stands while another runs."""
-    return node.state_path.parent.with_name(f".{node.step.name}.previous")
+    return previous_dir(node.state_path.parent)
+
+
+def _folder_held(node: Node) -> AbstractContextManager[None]:
+    """While a step's folder is made ready, nobody else does so."""
+    return locked(node.state_path.parent.with_name(f".{node.step.name}.lock"))
 
 
 def _bring_back(node: Node) -> None:

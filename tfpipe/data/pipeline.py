@@ -23,6 +23,8 @@ COPIES_APART = 10**6
 Example = dict[str, tf.Tensor]
 LabelsOfView = Callable[[tf.Tensor], tf.data.Dataset]
 """View number → soft labels in the records' canonical order."""
+DecodeLabels = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+"""A batch of their `soft_labels`, (batch, teachers) string → what is in them."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def distillation_batches(
     augmentation: Augmentation,
     views: int,
     view_seed: int,
+    decode_labels: DecodeLabels,
 ) -> tf.data.Dataset:
     """Batches of (images, targets | soft labels): epoch e shows view e mod `views`, as its teachers saw it.
 
@@ -125,8 +128,12 @@ def distillation_batches(
         soft = {name: value for name, value in example.items() if name not in ours}
         return image, soft | {"targets": tf.one_hot(example["label"], num_classes)}
 
+    def with_labels(images: tf.Tensor, targets: Example) -> tuple[tf.Tensor, Example]:
+        others = {name: value for name, value in targets.items() if name != "soft_labels"}
+        return images, others | decode_labels(targets["soft_labels"])
+
     ds = _of_worker(examples, epochs).map(decode, tf.data.AUTOTUNE)
-    return _ready(_batched(ds, epochs.worker_batch_size))
+    return _ready(_batched(ds, epochs.worker_batch_size).map(with_labels))
 
 
 def view_batches(
@@ -137,15 +144,28 @@ def view_batches(
     view: int,
     view_seed: int,
     batch_size: int,
+    mixup_alpha: float = 0.0,
+    cutmix_alpha: float = 0.0,
+    first: int = 0,
+    count: int | None = None,
+    keep: np.ndarray | None = None,
 ) -> tf.data.Dataset:
-    """Batches of images, one view of every example, in canonical order."""
+    """Batches of (ids, images): one view of `count` examples from `first` on, in canonical order.
+
+    Of them those that `keep`, (count,) of bool, says; the others stay undecoded.
+    """
     make_view = build_view(augmentation, image_input, view_seed)
     number = tf.constant(view, tf.int64)
 
-    def decode(example: Example) -> tf.Tensor:
-        return make_view(example["image"], example["id"], number)
+    def decode(example: Example) -> tuple[tf.Tensor, tf.Tensor]:
+        return example["id"], make_view(example["image"], example["id"], number)
 
-    return _ready(records.examples().map(decode, tf.data.AUTOTUNE).batch(batch_size))
+    examples = records.examples().skip(first).take(-1 if count is None else count)
+    if keep is not None:
+        kept = tf.data.Dataset.from_tensor_slices(keep)
+        pairs = tf.data.Dataset.zip(examples, kept).filter(lambda _, wanted: wanted)
+        examples = pairs.map(lambda example, _: example)
+    return _ready(examples.map(decode, tf.data.AUTOTUNE).batch(batch_size))
 
 
 def evaluation_batches(

@@ -132,6 +132,14 @@ class Records:
             raise DataError(f"region {self.region!r} has no rows in {self.split}; there are: {', '.join(known)}.")
         return count
 
+    def shard_lengths(self) -> tuple[int, ...]:
+        """Examples in each file of the split; with a region, of that region, counted by reading."""
+        lengths = list(self._builder.info.splits[self.split].shard_lengths)
+        if self.region:
+            regions = Records(self.directory, self.split).facts()[1]
+            lengths = [(part == self.region).sum() for part in np.split(regions, np.cumsum(lengths)[:-1])]
+        return tuple(int(length) for length in lengths)
+
     @property
     def bytes_per_example(self) -> int:
         """On average over the split, undecoded."""
@@ -160,11 +168,6 @@ def check_classes(classes: list[str], expected: list[str], what: str) -> None:
         f"{what} knows {len(expected)} classes, the records have {len(classes)} ({told}). "
         "The class list changed since it was trained: train it again with these records."
     )
-
-
-def ids_sha256(records: Records) -> str:
-    """The hash by which labels know the examples, and their order."""
-    return sha256_json(records.facts()[0].tolist())
 
 
 def classes_sha256(classes: list[str]) -> str:

@@ -51,20 +51,35 @@ def load_model(path: Path) -> tuple[keras.Model, Card]:
     Raises:
         ConfigError: when the file is none of ours.
     """
+    card = load_card(path)
+    try:
+        return keras.saving.load_model(path, compile=False), card
+    except (ValueError, OSError) as error:
+        raise _none_of_ours(path, error) from None
+
+
+def load_card(path: Path) -> Card:
+    """Of a model's file the card alone.
+
+    Raises:
+        ConfigError: when the file is none of ours.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             document = json.loads(archive.read(CARD))
         spec = ImageInput.from_json(document["image_input"])
-        card = Card(document["name"], document["classes"], spec, document["train_counts"])
-        model = keras.saving.load_model(path, compile=False)
+        return Card(document["name"], document["classes"], spec, document["train_counts"])
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such model file.") from None
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise ConfigError(
-            f"{path}: not a model that tfpipe wrote ({' '.join(str(error).split())[:120]}). "
-            "Name a `config:` to train instead, or a `best.keras` of a run."
-        ) from None
-    return model, card
+        raise _none_of_ours(path, error) from None
+
+
+def _none_of_ours(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"{path}: not a model that tfpipe wrote ({' '.join(str(error).split())[:120]}). "
+        "Name a `config:` to train instead, or a `best.keras` of a run."
+    )
 
 
 def weights_sha256(model: keras.Model) -> str:

@@ -49,6 +49,11 @@ def _teach_needs(config: Config) -> list[Need]:
 
 def _label_needs(config: Config) -> list[Need]:
     _expect_role(config, "student", "label")
+    if config.label.views == "live":
+        raise ConfigError(
+            f"{config.path}: label.views is live, so there is nothing to store: the teachers label each batch while "
+            f"the student trains. Run `tfpipe distill --config {config.path}`."
+        )
     return [(_dataset(config), "pack"), *((t, "teach") for t in config.teacher_configs if t)]
 
 
@@ -238,7 +243,8 @@ STEPS = {
             needs=_label_needs,
             outputs=_in_step_dir("label", "store"),
             fingerprint=_teachers_fingerprint,
-            version=2,
+            headline=("bytes_per_view", "num_examples", "top_k", "views"),
+            version=3,
         ),
         Step(
             name="distill",

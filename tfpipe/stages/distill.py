@@ -11,10 +11,10 @@ from tfpipe.core.settings import LossWeights
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import Epochs, distillation_batches
-from tfpipe.data.records import classes_sha256, ids_sha256
-from tfpipe.labels.store import check_header, labels_of_view, read_header
+from tfpipe.labels.store import decode, labels_of_view
 from tfpipe.models.saving import load_model, weights_sha256
 from tfpipe.stages.gain import check_measurable, measure_gain
+from tfpipe.stages.label.work import open_labels
 from tfpipe.stages.phases import (
     Course,
     check_loss,
@@ -128,16 +128,7 @@ def _finetune(course: Course, plan: FitPlan) -> Progress:
 
 def _batches(course: Course, epochs: Epochs) -> tf.data.Dataset:
     config, records = course.config, course.records
-    store = course.workspace.step_dir(config, "label") / "store"
-    header = read_header(store)
-    expected = {
-        "classes_sha256": classes_sha256(records.classes),
-        "examples_sha256": ids_sha256(records),
-        "view_seed": config.seed,
-        "views": config.label.views,
-        "temperature": config.distillation.temperature,
-    }
-    check_header(header, expected, store)
+    store, header = open_labels(config, course.workspace, records)
     check_loss(config, kept=header.kept, num_classes=header.num_classes)
     return distillation_batches(
         records,
@@ -147,4 +138,5 @@ def _batches(course: Course, epochs: Epochs) -> tf.data.Dataset:
         augmentation=config.data.augmentation,
         views=header.views,
         view_seed=header.view_seed,
+        decode_labels=lambda soft_labels: decode(soft_labels, header, config.distillation.temperature),
     )

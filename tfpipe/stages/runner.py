@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tfpipe.core.cluster import this_worker
+from tfpipe.core.cluster import Share, this_worker
 from tfpipe.core.config import Config, load_config
 from tfpipe.core.errors import ConfigError
 from tfpipe.core.progress import duration, say
@@ -20,6 +20,7 @@ from tfpipe.core.steps import (
     read_state,
     refuse_upstream,
     run_node,
+    take_part,
 )
 from tfpipe.core.workspace import Workspace
 from tfpipe.stages import RUN, STEPS, TRAINING
@@ -33,6 +34,7 @@ def run_step(
     workspace: Workspace | None = None,
     force: bool = False,
     no_upstream: bool = False,
+    share: Share | None = None,
 ) -> Metrics:
     """Make what `name` makes for the settings in `path`, and everything it needs.
 
@@ -43,6 +45,8 @@ def run_step(
         workspace: where data, runs and exports lie; the current folder by default.
         force: redo the step itself, up to date or not; for `run`, all steps.
         no_upstream: raise instead of running earlier steps.
+        share: do this part of the step alone, beside other processes, and leave the step open; earlier steps
+            must have run. For `label`.
 
     Returns:
         The step's metrics; for `run`, those of every step under its title.
@@ -62,16 +66,18 @@ def run_step(
     forced = [node.title for node in nodes if force and (target.step is RUN or node is target)]
     stale = _stale(nodes, forced)
     worker = this_worker()
-    if worker.num_workers > 1 and name not in TRAINING:
+    if worker.num_workers > 1 and name not in TRAINING and not share:
         raise ConfigError(
             f"`{name}` runs in one process, and this is one of {worker.num_workers} workers. "
             f"Start it without TF_CONFIG or srun; workers share {' and '.join(f'`{step}`' for step in TRAINING)}."
         )
-    if no_upstream or worker.num_workers > 1:
+    if no_upstream or share or worker.num_workers > 1:
         refuse_upstream(target, [node for node in nodes if node.title in stale and node is not target])
     say(" · ".join(_planned(node, stale) for node in nodes))
     for node in nodes:
         if node.title in forced or not is_current(node):
+            if share:
+                return take_part(node, share)
             if not worker.is_chief:
                 return join_node(node)
             run_node(node, force=node.title in forced)
