@@ -16,6 +16,7 @@ from tfpipe.data import views
 from tfpipe.data.pipeline import (
     COPIES_APART,
     Epochs,
+    StoredLabels,
     distillation_batches,
     evaluation_batches,
     training_batches,
@@ -234,14 +235,24 @@ def test_an_example_that_comes_twice_in_an_epoch_is_another_view_each_time(train
 def labels_of_view(view: tf.Tensor) -> tf.data.Dataset:
     """Soft labels that tell where in the canonical order they stand, and of which view they are."""
     return tf.data.Dataset.range(NUM_TRAIN).map(
-        lambda place: {"place": place, "of_view": view, "logits": tf.cast([place, view], tf.float32)}
+        lambda place: {
+            "soft_labels": tf.strings.as_string([place, view]),
+            "teacher_weights": tf.cast([place, -place], tf.float32),
+        }
     )
 
 
-def distilled(train: Records, schedule: Epochs, view_count: int, augmentation: Any = "none") -> list[tuple[Any, Any]]:
-    ds = distillation_batches(
-        train, RAW, schedule, labels_of_view, augmentation=augmentation, views=view_count, view_seed=3
-    )
+def decode_labels(soft_labels: tf.Tensor) -> dict[str, tf.Tensor]:
+    assert soft_labels.shape[0], "as in_parts needs it"
+    place, of_view = tf.unstack(tf.strings.to_number(soft_labels, tf.int64), axis=-1)
+    return {"place": place, "of_view": of_view}
+
+
+def distilled(
+    train: Records, schedule: Epochs, view_count: Any, augmentation: Any = "none", **mixing: float
+) -> list[tuple[Any, Any]]:
+    labels = StoredLabels(labels_of_view, decode_labels, view_count)
+    ds = distillation_batches(train, RAW, schedule, labels, augmentation=augmentation, view_seed=3, **mixing)
     return list(ds.as_numpy_iterator())
 
 
@@ -253,8 +264,8 @@ def test_every_image_comes_with_its_own_soft_labels_and_target(train: Records) -
         shown = number_of(images)
         assert [canonical[place] for place in labels["place"]] == shown.tolist()
         np.testing.assert_array_equal(labels["targets"], np.eye(3)[shown % 3])
-        np.testing.assert_array_equal(labels["logits"], np.stack([labels["place"], labels["of_view"]], axis=-1))
-        assert set(labels) == {"place", "of_view", "logits", "targets"}
+        np.testing.assert_array_equal(labels["teacher_weights"], labels["place"][:, None] * [1, -1])
+        assert set(labels) == {"place", "of_view", "teacher_weights", "targets"}
 
 
 def test_epoch_e_shows_view_e_modulo_views(train: Records) -> None:
@@ -267,7 +278,7 @@ def test_the_student_sees_the_pixels_that_the_teacher_labelled(train: Records) -
     labelled = {}
     for view in (0, 1):
         ds = view_batches(train, RAW, augmentation="aggressive", view=view, view_seed=3, batch_size=7)
-        labelled[view] = np.concatenate(list(ds.as_numpy_iterator()))
+        labelled[view] = np.concatenate([images for _, images in ds.as_numpy_iterator()])
         assert len(labelled[view]) == NUM_TRAIN
     assert np.abs(labelled[0] - labelled[1]).mean() > 0.5
     # The seed that shuffles is another than the one that draws views.
@@ -297,7 +308,7 @@ def test_sampled_images_keep_their_own_soft_labels_and_views(train: Records) -> 
         assert [canonical[place] for place in labels["place"]] == number_of(images).tolist()
         np.testing.assert_array_equal(labels["targets"], np.eye(3)[number_of(images) % 3])
     ds = view_batches(train, RAW, augmentation="moderate", view=1, view_seed=3, batch_size=NUM_TRAIN)
-    labelled = next(ds.as_numpy_iterator())
+    _, labelled = next(ds.as_numpy_iterator())
     for images, labels in distilled(train, sampled(2, first_epoch=1), 2, "moderate"):
         assert set(labels["of_view"]) == {1}
         np.testing.assert_array_equal(images, labelled[labels["place"]])

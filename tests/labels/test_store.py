@@ -13,6 +13,7 @@ from tfpipe.labels.store import (
     LabelHeader,
     check_header,
     combine_weights,
+    decode,
     labels_of_view,
     read_header,
     record_type,
@@ -62,9 +63,11 @@ def write_store(store: Path, *, top_k: int = CLASSES) -> LabelHeader:
     return header
 
 
-def read_all(ds: tf.data.Dataset) -> dict[str, np.ndarray]:
-    elements = list(ds.as_numpy_iterator())
-    return {name: np.stack([element[name] for element in elements]) for name in elements[0]}
+def read_all(ds: tf.data.Dataset, header: LabelHeader) -> dict[str, np.ndarray]:
+    """Decoded in one batch."""
+    (batch,) = ds.batch(1000)
+    decoded = decode(batch["soft_labels"], header) | {"teacher_weights": batch["teacher_weights"]}
+    return {name: values.numpy() for name, values in decoded.items()}
 
 
 def dense(ids: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -77,7 +80,7 @@ def test_with_all_classes_nothing_is_lost_but_float16s_rounding(tmp_path: Path) 
     header = write_store(tmp_path)
     assert read_header(tmp_path) == header
     for view in range(VIEWS):
-        found = read_all(labels_of_view(tmp_path, header, tf.constant(view, tf.int64)))
+        found = read_all(labels_of_view(tmp_path, header, tf.constant(view, tf.int64)), header)
         expected = np.stack([make_logits(teacher, view) for teacher in range(2)], axis=1)
         np.testing.assert_array_equal(
             dense(found["teacher_ids"], found["teacher_logits"]), expected.astype(np.float16).astype(np.float32)
@@ -88,7 +91,7 @@ def test_with_all_classes_nothing_is_lost_but_float16s_rounding(tmp_path: Path) 
 
 def test_with_fewer_the_best_are_kept_and_the_rest_weighed(tmp_path: Path) -> None:
     header = write_store(tmp_path, top_k=4)
-    found = read_all(labels_of_view(tmp_path, header, tf.constant(1, tf.int64)))
+    found = read_all(labels_of_view(tmp_path, header, tf.constant(1, tf.int64)), header)
     logits = np.stack([make_logits(teacher, 1) for teacher in range(2)], axis=1).astype(np.float64)
     order = np.argsort(-logits, axis=-1)
     np.testing.assert_array_equal(found["teacher_ids"], order[..., :4])
@@ -98,12 +101,17 @@ def test_with_fewer_the_best_are_kept_and_the_rest_weighed(tmp_path: Path) -> No
 
 
 def test_the_stream_says_what_shape_it_has(tmp_path: Path) -> None:
-    spec = labels_of_view(tmp_path, write_store(tmp_path, top_k=4), tf.constant(0, tf.int64)).element_spec
-    assert {name: (tuple(value.shape), value.dtype) for name, value in spec.items()} == {
-        "teacher_ids": ((2, 4), tf.int32),
-        "teacher_logits": ((2, 4), tf.float32),
-        "teacher_log_rest": ((2,), tf.float32),
+    header = write_store(tmp_path, top_k=4)
+    ds = labels_of_view(tmp_path, header, tf.constant(0, tf.int64))
+    assert {name: (tuple(value.shape), value.dtype) for name, value in ds.element_spec.items()} == {
+        "soft_labels": ((2,), tf.string),
         "teacher_weights": ((2,), tf.float32),
+    }
+    spec = ds.batch(3, drop_remainder=True).map(lambda labels: decode(labels["soft_labels"], header)).element_spec
+    assert {name: (tuple(value.shape), value.dtype) for name, value in spec.items()} == {
+        "teacher_ids": ((3, 2, 4), tf.int32),
+        "teacher_logits": ((3, 2, 4), tf.float32),
+        "teacher_log_rest": ((3, 2), tf.float32),
     }
 
 
@@ -111,7 +119,7 @@ def test_the_view_may_be_a_tensor_inside_a_pipeline(tmp_path: Path) -> None:
     """As `distill` does: view after view, epoch after epoch, in one graph."""
     header = write_store(tmp_path)
     views = tf.data.Dataset.range(4).map(lambda epoch: epoch % VIEWS)
-    found = read_all(views.flat_map(lambda view: labels_of_view(tmp_path, header, view)))
+    found = read_all(views.flat_map(lambda view: labels_of_view(tmp_path, header, view)), header)
     expected = [np.stack([make_logits(t, view) for t in range(2)], axis=1) for view in (0, 1, 2, 0)]
     np.testing.assert_allclose(
         dense(found["teacher_ids"], found["teacher_logits"]), np.concatenate(expected), rtol=1e-3, atol=1e-6
@@ -145,7 +153,7 @@ def test_ids_reach_up_to_uint16s_last() -> None:
 def test_stored_probabilities_stay_close_to_live_ones(tmp_path: Path) -> None:
     """Mean |Δp| at most 1e-3, with logits as sure as a fine-tuned teacher's."""
     header = write_store(tmp_path)
-    found = read_all(labels_of_view(tmp_path, header, tf.constant(0, tf.int64)))
+    found = read_all(labels_of_view(tmp_path, header, tf.constant(0, tf.int64)), header)
     stored = softmax(dense(found["teacher_ids"], found["teacher_logits"]), axis=-1)
     live = softmax(np.stack([make_logits(t, 0) for t in range(2)], axis=1).astype(np.float64), axis=-1)
     difference = np.abs(stored - live)

@@ -207,10 +207,9 @@ def combine_weights(regions: Array, weights: tuple[float, ...], region_filters: 
 
 
 def labels_of_view(store: Path, header: LabelHeader, view: tf.Tensor) -> tf.data.Dataset:
-    """Soft labels of one view as a stream in canonical order; `view` may be a tensor.
+    """Soft labels of one view as a stream in canonical order, undecoded; `view` may be a tensor.
 
-    Elements: teacher_ids (teachers, k) int32, teacher_logits (teachers, k) float32,
-    teacher_log_rest (teachers,) float32 at the store's temperature, teacher_weights (teachers,).
+    Elements: soft_labels (teachers,) string, teacher_weights (teachers,) float32.
     """
     item = record_type(header.kept).itemsize
     count = len(header.teachers)
@@ -218,22 +217,24 @@ def labels_of_view(store: Path, header: LabelHeader, view: tf.Tensor) -> tf.data
     streams = [tf.data.FixedLengthRecordDataset(paths[teacher, view], item) for teacher in range(count)]
     weights = tf.data.FixedLengthRecordDataset(str(store / "weights.bin"), 4 * count)
 
-    def decode(records: tuple[tf.Tensor, ...], shares: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _decode(tf.stack(records), header.kept) | {
-            "teacher_weights": tf.ensure_shape(tf.io.decode_raw(shares, tf.float32), (count,))
-        }
+    def together(records: tuple[tf.Tensor, ...], shares: tf.Tensor) -> dict[str, tf.Tensor]:
+        weights = tf.ensure_shape(tf.io.decode_raw(shares, tf.float32), (count,))
+        return {"soft_labels": tf.stack(records), "teacher_weights": weights}
 
-    return tf.data.Dataset.zip(datasets=(tuple(streams), weights)).map(decode)
+    return tf.data.Dataset.zip(datasets=(tuple(streams), weights)).map(together)
 
 
-def _decode(records: tf.Tensor, kept: int) -> dict[str, tf.Tensor]:
-    """(teachers,) records as strings → their tensors."""
-    teachers = records.shape[0]
-    ids = tf.io.decode_raw(tf.strings.substr(records, 0, 2 * kept), tf.uint16)
-    logits = tf.io.decode_raw(tf.strings.substr(records, 2 * kept, 2 * kept), tf.float16)
-    log_rest = tf.io.decode_raw(tf.strings.substr(records, 4 * kept + 4, 4), tf.float32)
+def decode(soft_labels: tf.Tensor, header: LabelHeader) -> dict[str, tf.Tensor]:
+    """(batch, teachers) string → teacher_ids, teacher_logits (batch, teachers, k), teacher_log_rest (batch, teachers).
+
+    The last at the store's temperature.
+    """
+    kept, shape = header.kept, soft_labels.shape
+    ids = tf.io.decode_raw(tf.strings.substr(soft_labels, 0, 2 * kept), tf.uint16)
+    logits = tf.io.decode_raw(tf.strings.substr(soft_labels, 2 * kept, 2 * kept), tf.float16)
+    log_rest = tf.io.decode_raw(tf.strings.substr(soft_labels, 4 * kept + 4, 4), tf.float32)
     return {
-        "teacher_ids": tf.ensure_shape(tf.cast(ids, tf.int32), (teachers, kept)),
-        "teacher_logits": tf.ensure_shape(tf.cast(logits, tf.float32), (teachers, kept)),
-        "teacher_log_rest": tf.ensure_shape(log_rest[:, 0], (teachers,)),
+        "teacher_ids": tf.ensure_shape(tf.cast(ids, tf.int32), (*shape, kept)),
+        "teacher_logits": tf.ensure_shape(tf.cast(logits, tf.float32), (*shape, kept)),
+        "teacher_log_rest": tf.ensure_shape(log_rest[..., 0], shape),
     }

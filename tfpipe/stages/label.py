@@ -12,6 +12,7 @@ from tfpipe.core.config import Config
 from tfpipe.core.errors import DataError
 from tfpipe.core.files import sha256_json
 from tfpipe.core.progress import Advance, progress
+from tfpipe.core.settings import Augmentation
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import view_batches
@@ -93,11 +94,11 @@ def _header(config: Config, records: Records, teachers: list[Teacher]) -> LabelH
         teacher_weights=tuple(t.weight for t in config.teachers),
         region_filters=tuple(t.region_filter for t in config.teachers),
         teacher_sha256s=tuple(teacher.weights_sha256 for teacher in teachers),
-        preprocessing_sha256=sha256_json([config.data.augmentation, inputs]),
+        preprocessing_sha256=sha256_json([_augmentation(config), inputs]),
         classes_sha256=classes_sha256(records.classes),
         examples_sha256=ids_sha256(records),
         view_seed=config.seed,
-        views=config.label.views,
+        views=config.label.views if isinstance(config.label.views, int) else 1,
         top_k=config.label.top_k,
         num_classes=len(records.classes),
         num_examples=records.num_examples,
@@ -110,18 +111,25 @@ def _records_of_view(
 ) -> Iterator[Array]:
     """Store records of the examples that the teacher speaks for, batch by batch."""
     batches = view_batches(
-        Records(records.directory, records.split, teacher.region or records.region),
+        records,
         teacher.card.image_input,
-        augmentation=config.data.augmentation,
+        augmentation=_augmentation(config),
         view=view,
         view_seed=header.view_seed,
         batch_size=BATCH,
+        mixup_alpha=config.label.mixup_alpha,
+        cutmix_alpha=config.label.cutmix_alpha,
+        keep=None if teacher.region is None else records.facts()[1] == teacher.region,
     )
-    for images in batches:
+    for _, images in batches:
         logits = teacher.predict(images).numpy()
         _check_finite(logits)
         yield sparsify(logits, header.kept, header.temperature)
         advance(len(logits))
+
+
+def _augmentation(config: Config) -> Augmentation:
+    return "none" if config.label.views == "unaugmented" else config.data.augmentation
 
 
 def _check_finite(logits: Array) -> None:
