@@ -49,7 +49,24 @@ def _teach_needs(config: Config) -> list[Need]:
 
 def _label_needs(config: Config) -> list[Need]:
     _expect_role(config, "student", "label")
-    return [(_dataset(config), "pack"), *((t, "teach") for t in config.teacher_configs if t)]
+    if config.label.views == "live":
+        raise ConfigError(
+            f"{config.path}: label.views: live: these teachers label each batch while the student trains, and nothing "
+            f"is stored. Run `tfpipe distill --config {config.path}`, or choose a number of views."
+        )
+    return [(_dataset(config), "pack"), *_fitted_teachers(config)]
+
+
+def _distill_needs(config: Config) -> list[Need]:
+    """Live teachers are asked while the student trains; nothing is stored."""
+    if config.label.views != "live":
+        return [(_dataset(config), "pack"), (config, "label")]
+    _expect_role(config, "student", "distill")
+    return [(_dataset(config), "pack"), *_fitted_teachers(config)]
+
+
+def _fitted_teachers(config: Config) -> list[Need]:
+    return [(teacher, "teach") for teacher in config.teacher_configs if teacher]
 
 
 def _evaluate_needs(config: Config) -> list[Need]:
@@ -121,6 +138,11 @@ def _baseline_fingerprint(config: Config) -> str:
 
 def _teachers_fingerprint(config: Config) -> str:
     return sha256_json([sha256_file(t.path) for t in config.teachers if t.path and t.path.is_file()])
+
+
+def _distill_fingerprint(config: Config) -> str:
+    """With stored labels their files tell of the teachers."""
+    return _weights_fingerprint(config) + (_teachers_fingerprint(config) if config.label.views == "live" else "")
 
 
 def _in_step_dir(step: str, *names: str) -> Callable[[Config, Workspace], list[Path]]:
@@ -232,9 +254,9 @@ STEPS = {
             name="distill",
             summary="Train the student from soft labels, then fine-tune it on labels.",
             sections=(*PROBLEM, "teachers", *LABELS, "distillation", "finetune"),
-            needs=lambda config: [(_dataset(config), "pack"), (config, "label")],
+            needs=_distill_needs,
             outputs=_in_step_dir("distill", "best.keras"),
-            fingerprint=_weights_fingerprint,
+            fingerprint=_distill_fingerprint,
             version=3,
         ),
         Step(

@@ -8,10 +8,11 @@ from tfpipe.core.cluster import this_worker
 from tfpipe.core.config import Config
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
-from tfpipe.data.pipeline import Epochs, distillation_batches
+from tfpipe.data.pipeline import Epochs, LiveLabels, StoredLabels, distillation_batches
 from tfpipe.data.records import classes_sha256, ids_sha256
-from tfpipe.labels.store import check_header, labels_of_view, read_header
+from tfpipe.labels.store import check_header, decode, labels_of_view, read_header
 from tfpipe.models.saving import load_model, weights_sha256
+from tfpipe.stages.live import live_labels, load_teachers
 from tfpipe.stages.phases import (
     Course,
     draw_history,
@@ -26,6 +27,8 @@ from tfpipe.training.checkpoints import Progress
 from tfpipe.training.distiller import Distiller
 from tfpipe.training.fitting import FitPlan
 from tfpipe.training.reproducible import make_reproducible
+
+Labels = StoredLabels | LiveLabels
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:
@@ -53,15 +56,22 @@ def run(config: Config, workspace: Workspace) -> Metrics:
 
 
 def _distill(course: Course, plan: FitPlan) -> Progress:
-    settings = course.config.distillation
+    settings, records = course.config.distillation, course.records
+    teachers = None
+    if course.config.label.views == "live":
+        teachers, cards = load_teachers(course.config, course.workspace, records)
+        labels: Labels = live_labels(course.config, records, cards)
+    else:
+        labels = _stored_labels(course)
     distiller = Distiller(
         start_network(course),
         temperature=settings.temperature,
         loss_weights=settings.loss_weights,
+        teachers=teachers,
         accumulation_steps=course.accumulation_steps,
     )
     rate = course.config.training.learning_rate
-    return fit_phase(distiller, lambda epochs: _batches(course, epochs), course, plan, rate)
+    return fit_phase(distiller, lambda epochs: _batches(course, epochs, labels), course, plan, rate)
 
 
 def _finetune(course: Course, plan: FitPlan) -> Progress:
@@ -72,7 +82,7 @@ def _finetune(course: Course, plan: FitPlan) -> Progress:
     return fit_on_labels(student, course, plan, rate)
 
 
-def _batches(course: Course, epochs: Epochs) -> tf.data.Dataset:
+def _stored_labels(course: Course) -> StoredLabels:
     config, records = course.config, course.records
     store = course.workspace.step_dir(config, "label") / "store"
     header = read_header(store)
@@ -80,18 +90,28 @@ def _batches(course: Course, epochs: Epochs) -> tf.data.Dataset:
         "classes_sha256": classes_sha256(records.classes),
         "examples_sha256": ids_sha256(records),
         "view_seed": config.seed,
-        "views": config.label.views,
+        "views": 1 if config.label.views == "unaugmented" else config.label.views,
         "temperature": config.distillation.temperature,
     }
     check_header(header, expected, store)
+    return StoredLabels(
+        lambda view: labels_of_view(store, header, view),
+        lambda soft_labels: decode(soft_labels, header),
+        "unaugmented" if config.label.views == "unaugmented" else header.views,
+    )
+
+
+def _batches(course: Course, epochs: Epochs, labels: Labels) -> tf.data.Dataset:
+    config = course.config
     return distillation_batches(
-        records,
+        course.records,
         course.card.image_input,
         epochs,
-        lambda view: labels_of_view(store, header, view),
+        labels,
         augmentation=config.data.augmentation,
-        views=header.views,
-        view_seed=header.view_seed,
+        view_seed=config.seed,
+        mixup_alpha=config.label.mixup_alpha,
+        cutmix_alpha=config.label.cutmix_alpha,
     )
 
 

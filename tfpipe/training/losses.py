@@ -11,6 +11,18 @@ SMALLEST = -1e30
 """A log-probability for what cannot be; its exponential and its gradient are zero."""
 
 
+@dataclass(frozen=True)
+class SoftLabels:
+    """What one teacher says of a batch."""
+
+    ids: keras.KerasTensor | None
+    """(batch, k) int32, distinct in each row; None: all classes, in their order."""
+    logits: keras.KerasTensor
+    """(batch, k), of those classes, divided by the teacher's calibration temperature."""
+    log_rest: keras.KerasTensor | None
+    """(batch,), logarithm of the sum over all other classes of exp(logit / temperature); None: there are none."""
+
+
 def sparse_kl_divergence(
     teacher_ids: keras.KerasTensor,
     teacher_logits: keras.KerasTensor,
