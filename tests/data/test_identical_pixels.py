@@ -5,12 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
-from pixels import KINDS, VIEWS, Hashes, of_student, of_teacher, student_batches, write_scenes
+import tensorflow as tf
+from pixels import INPUT, KINDS, SIZE, VIEW_SEED, VIEWS, Hashes, of_student, of_teacher, student_batches, write_scenes
 from test_views import digest_of_views
 
 from tfpipe.core.cluster import Worker
-from tfpipe.data.pipeline import Epochs
+from tfpipe.core.settings import Augmentation
+from tfpipe.data.pipeline import Epochs, view_batches
 from tfpipe.data.records import Records
 
 NUM_EXAMPLES = 510
@@ -61,3 +65,39 @@ def test_workers_see_the_same_pixels_too(records: Records, elsewhere: dict[str, 
     assert len(seen[0]) == len(seen[1]) == NUM_EXAMPLES // 2
     of_view0 = {name: found for name, found in elsewhere["views"]["two photos"].items() if name.endswith(" 0")}
     assert seen[0] | seen[1] == of_view0
+
+
+@pytest.fixture(scope="module")
+def teacher() -> keras.Model:
+    """Untrained, but sure of itself."""
+    keras.utils.set_random_seed(1)
+    return keras.Sequential(
+        [
+            keras.Input((SIZE, SIZE, 3)),
+            keras.layers.Conv2D(16, 5, 3, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10, activation="softmax", kernel_initializer=keras.initializers.RandomNormal(0, 0.3)),
+        ]
+    )
+
+
+def said(teacher: keras.Model, records: Records, augmentation: Augmentation) -> np.ndarray:
+    """(examples, classes) probabilities, as they would be stored."""
+    ds = view_batches(records, INPUT, augmentation=augmentation, view=0, view_seed=VIEW_SEED, batch_size=34)
+    return np.concatenate([teacher(images) for _, images in ds])
+
+
+def test_one_label_of_the_plain_photo_is_not_what_the_teacher_says_of_the_views(
+    records: Records, teacher: keras.Model
+) -> None:
+    """Nor of the plain photo mirrored; the labels of consistent views are."""
+    plain = said(teacher, records, "none")
+    ds = view_batches(records, INPUT, augmentation="none", view=0, view_seed=VIEW_SEED, batch_size=34)
+    mirrored = [teacher(images[:, :, ::-1]) for _, images in ds]
+    assert np.abs(np.concatenate(mirrored) - plain).mean() > 0.05
+    stored = said(teacher, records, "aggressive")
+    for images, labels in student_batches(records, Epochs(34, 1, seed=7), **KINDS["one photo"]).as_numpy_iterator():
+        places = labels["teacher_ids"][:, 0]
+        live = teacher(tf.constant(images)).numpy()
+        np.testing.assert_allclose(live, stored[places], atol=1e-6)
+        assert np.abs(live - plain[places]).mean() > 0.05

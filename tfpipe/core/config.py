@@ -256,6 +256,8 @@ def _check_live(teachers: tuple[s.TeacherSettings, ...]) -> None:
     for teacher in teachers:
         if teacher.path and teacher.path.suffix == ".npz":
             raise ValueError(f"{teacher.path} holds answers and no network, and `label.views` is live; name a `.keras`")
+        if teacher.temperature == "calibrated":
+            raise ValueError("`temperature: calibrated` is fitted by `label`; give live teachers a number")
 
 
 def _agreed(what: str, first: T | None, second: T | None) -> T | None:

@@ -49,12 +49,7 @@ def _teach_needs(config: Config) -> list[Need]:
 
 def _label_needs(config: Config) -> list[Need]:
     _expect_role(config, "student", "label")
-    if config.label.views == "live":
-        raise ConfigError(
-            f"{config.path}: label.views: live: these teachers label each batch while the student trains, and nothing "
-            f"is stored. Run `tfpipe distill --config {config.path}`, or choose a number of views."
-        )
-    return [(_dataset(config), "pack"), *_fitted_teachers(config)]
+    return [(_dataset(config), "pack"), *((t, "teach") for t in config.teacher_configs if t)]
 
 
 def _distill_needs(config: Config) -> list[Need]:
@@ -62,11 +57,7 @@ def _distill_needs(config: Config) -> list[Need]:
     if config.label.views != "live":
         return [(_dataset(config), "pack"), (config, "label")]
     _expect_role(config, "student", "distill")
-    return [(_dataset(config), "pack"), *_fitted_teachers(config)]
-
-
-def _fitted_teachers(config: Config) -> list[Need]:
-    return [(teacher, "teach") for teacher in config.teacher_configs if teacher]
+    return [(_dataset(config), "pack"), *((t, "teach") for t in config.teacher_configs if t)]
 
 
 def _evaluate_needs(config: Config) -> list[Need]:

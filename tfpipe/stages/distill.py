@@ -1,6 +1,7 @@
 """`distill`: the student, first from its teachers' soft labels, then on labels alone."""
 
 from collections.abc import Callable
+from functools import partial
 
 import tensorflow as tf
 
@@ -25,6 +26,7 @@ from tfpipe.stages.phases import (
 )
 from tfpipe.training.checkpoints import Progress
 from tfpipe.training.distiller import Distiller
+from tfpipe.training.feature_distiller import FeatureDistiller
 from tfpipe.training.fitting import FitPlan
 from tfpipe.training.reproducible import make_reproducible
 
@@ -63,7 +65,10 @@ def _distill(course: Course, plan: FitPlan) -> Progress:
         labels: Labels = live_labels(course.config, records, cards)
     else:
         labels = _stored_labels(course)
-    distiller = Distiller(
+    build: Callable[..., Distiller] = Distiller
+    if settings.feature_weight:
+        build = partial(FeatureDistiller, feature_weight=settings.feature_weight, seed=course.config.seed)
+    distiller = build(
         start_network(course),
         temperature=settings.temperature,
         loss_weights=settings.loss_weights,

@@ -1,5 +1,6 @@
 """A student that learns from stored soft labels and from the labels at once."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -8,10 +9,12 @@ from keras import ops
 
 from tfpipe.core.settings import LossWeights
 from tfpipe.training.learner import Learner
-from tfpipe.training.live_teachers import LiveTeachers
 from tfpipe.training.losses import SMALLEST, SoftLabels, cross_entropy, sparse_kl_divergence
 
 Targets = dict[str, Any]
+"""What a batch for distillation holds beside its images, see `Distiller`."""
+Teachers = Callable[[Sequence[tf.Tensor]], list[SoftLabels]]
+"""Per teacher, images (batch, size, size, 3) as it wants them → what each says."""
 
 
 class Distiller(Learner):
@@ -42,7 +45,7 @@ class Distiller(Learner):
         *,
         temperature: float,
         loss_weights: LossWeights,
-        teachers: LiveTeachers | None = None,
+        teachers: Teachers | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(student, **kwargs)
