@@ -59,7 +59,8 @@ def run(config: Config, workspace: Workspace) -> Metrics:
 
 def _distill(course: Course, plan: FitPlan) -> Progress:
     settings, records = course.config.distillation, course.records
-    teachers = None
+    # Before the teachers, so that its first weights are the same whoever teaches it.
+    student, teachers = start_network(course), None
     if course.config.label.views == "live":
         teachers, cards = load_teachers(course.config, course.workspace, records)
         labels: Labels = live_labels(course.config, records, cards)
@@ -69,7 +70,7 @@ def _distill(course: Course, plan: FitPlan) -> Progress:
     if settings.feature_weight:
         build = partial(FeatureDistiller, feature_weight=settings.feature_weight, seed=course.config.seed)
     distiller = build(
-        start_network(course),
+        student,
         temperature=settings.temperature,
         loss_weights=settings.loss_weights,
         teachers=teachers,
