@@ -11,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from benchmarks import (
     cli_start,
     distillation_epoch,
+    distillation_step,
     fetch_loopback,
     input_pipeline,
     label_store,
@@ -36,7 +37,8 @@ def main() -> None:
             *training_step.measure(Path(folder)),
             *network_speed.measure(),
             *label_store.measure(Path(folder) / "labels"),
-            distillation_epoch.measure(Path(folder)),
+            *distillation_epoch.measure(Path(folder)),
+            *distillation_step.measure(),
             fetch_loopback.measure(Path(folder)),
             fetch_loopback.measure_pace(Path(folder)),
             near_duplicates.measure_inspection(Path(folder) / "audit"),

@@ -26,7 +26,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def measure() -> list[Table]:
-    """The best of some steps after two that trace the graphs."""
+    """By the best of some steps."""
     found = {name: _run(VIT | way) for name, way in WAYS.items()}
     peaks = ", ".join(f"{name} {result['peak_mib']:,.0f} MiB" for name, result in found.items())
     how = f"Training steps of ViT-B/16 at {SIZE} px, batches of {VIT['batch']}. Peak memory of the process: {peaks}."
@@ -57,7 +57,8 @@ def _run(way: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def _best(step: Callable[[], Any], batch: int) -> float:
+def images_per_second(step: Callable[[], Any], batch: int) -> float:
+    """The best of some steps after two that trace the graphs."""
     step(), step()
     times = []
     for _ in range(STEPS):
@@ -144,7 +145,7 @@ def _theirs(name: str, batch: int, *, training: bool, precision: str = "float32"
 def _main(*, torch: bool = False, **way: Any) -> None:
     from benchmarks.memory import peak_mib
 
-    speed = _best((_theirs if torch else _ours)(**way), way["batch"])
+    speed = images_per_second((_theirs if torch else _ours)(**way), way["batch"])
     print(json.dumps({"images_per_second": speed, "peak_mib": peak_mib()}))
 
 

@@ -362,3 +362,22 @@ def test_a_key_that_is_no_text_is_told_so(write: Write) -> None:
     # `yes`, `no` and `on` are truth values in YAML 1.1, and numbers are numbers.
     with pytest.raises(ConfigError, match="1"):
         load_config(write("1: 2"))
+
+
+# Labels that are not stored, or not of views
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("label: {views: 2}\ndistillation: {feature_weight: 0.1}", "feature_weight needs .* set `label.views: live`"),
+        ("label: {views: unaugmented, cutmix_alpha: 1}", "label: .*labels are of plain photos; drop `mixup_alpha`"),
+        ("label: {views: live}\nteachers: [{path: soft.npz}]", "soft.npz holds answers and no network"),
+        ("label: {views: live}\nteachers: [{path: t.keras, temperature: calibrated}]", "give live teachers a number"),
+    ],
+)
+def test_what_kinds_of_labels_cannot_do_is_told_in_a_sentence(write: Write, settings: str, told: str) -> None:
+    teachers = "" if "teachers" in settings else "teachers: [{path: t.keras}]\n"
+    with pytest.raises(ConfigError, match=told) as caught:
+        load_config(write(f"model: {{name: mobilenetv2}}\n{teachers}{settings}"))
+    assert "\n" not in str(caught.value)

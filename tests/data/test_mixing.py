@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfpipe.data.mixing import cutmix, mix, mixup
+from tfpipe.data.mixing import Batch, cutmix, mix_neighbours, mixup
 
 BATCH, SIZE, NUM_CLASSES = 32, 16, 32
 
@@ -16,6 +16,10 @@ def batch() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Random images, and a class of its own for each, so that targets tell who was mixed with whom."""
     images = np.random.default_rng(0).uniform(-1, 1, (BATCH, SIZE, SIZE, 3)).astype(np.float32)
     return images, np.eye(NUM_CLASSES, dtype=np.float32)
+
+
+def with_neighbours(images: NDArray[Any], targets: NDArray[Any]) -> tuple[Batch, Batch]:
+    return (images, targets), (np.roll(images, 1, axis=0), np.roll(targets, 1, axis=0))
 
 
 def seed_of(number: int) -> tf.Tensor:
@@ -34,7 +38,7 @@ def own_shares(targets: NDArray[Any]) -> NDArray[Any]:
 
 def test_mixup_mixes_image_and_target_by_the_same_share() -> None:
     images, targets = batch()
-    mixed, mixed_targets = (t.numpy() for t in mixup(images, targets, seed_of(0), 0.8))
+    mixed, mixed_targets = (t.numpy() for t in mixup(*with_neighbours(images, targets), seed_of(0), 0.8))
     share = own_shares(mixed_targets)
     neighbour = np.roll(images, 1, axis=0)
     # The share recovered from the pixels alone: mixed - neighbour = share * (image - neighbour).
@@ -51,7 +55,7 @@ def test_mixups_shares_are_drawn_from_beta(alpha: float) -> None:
     targets = np.zeros((4000, 2), np.float32)
     targets[::2, 0] = targets[1::2, 1] = 1
     images = np.zeros((4000, 1, 1, 3), np.float32)
-    _, mixed = mixup(images, targets, seed_of(1), alpha)
+    _, mixed = mixup(*with_neighbours(images, targets), seed_of(1), alpha)
     share = np.where(targets[:, 0] == 1, mixed[:, 0], mixed[:, 1])
     # Beta(a, a): mean 1/2, variance 1 / (4 (2a + 1)).
     assert abs(share.mean() - 0.5) < 0.03
@@ -61,7 +65,7 @@ def test_mixups_shares_are_drawn_from_beta(alpha: float) -> None:
 def test_shares_are_numbers_even_for_a_tiny_alpha() -> None:
     # Both gammas of a Beta may underflow to zero, and zero by zero is no number.
     images = np.zeros((20_000, 1, 1, 3), np.float32)
-    _, mixed = mixup(images, np.ones((20_000, 1), np.float32), seed_of(0), 0.02)
+    _, mixed = mixup(*with_neighbours(images, np.ones((20_000, 1), np.float32)), seed_of(0), 0.02)
     np.testing.assert_allclose(mixed, 1, atol=1e-6)
 
 
@@ -70,7 +74,7 @@ def test_every_cutmix_pixel_is_from_one_of_the_two_and_the_target_counts_them() 
     neighbour = np.roll(images, 1, axis=0)
     areas = []
     for number in range(8):
-        mixed, mixed_targets = (t.numpy() for t in cutmix(images, targets, seed_of(number), 0.8))
+        mixed, mixed_targets = (t.numpy() for t in cutmix(*with_neighbours(images, targets), seed_of(number), 0.8))
         own = (mixed == images).all(axis=-1)
         pasted = (mixed == neighbour).all(axis=-1)
         np.testing.assert_array_equal(own, ~pasted)
@@ -92,13 +96,8 @@ def assert_is_a_box(mask: NDArray[np.bool_]) -> None:
 def test_cutmix_boxes_reach_every_part_of_the_image() -> None:
     images, targets = batch()
     neighbour = np.roll(images, 1, axis=0)
-    covered = np.mean(
-        [
-            (cutmix(images, targets, seed_of(n), 1.0)[0].numpy() == neighbour).all(axis=-1).mean(axis=0)
-            for n in range(8)
-        ],
-        axis=0,
-    )
+    mixed = [cutmix(*with_neighbours(images, targets), seed_of(number), 1.0)[0].numpy() for number in range(8)]
+    covered = np.mean([(one == neighbour).all(axis=-1).mean(axis=0) for one in mixed], axis=0)
     assert covered.min() > 0.1
     # A box is drawn about a centre that may lie anywhere, so neither axis is preferred.
     np.testing.assert_allclose(covered, covered[::-1, ::-1], atol=0.15)
@@ -108,9 +107,9 @@ def test_cutmix_boxes_reach_every_part_of_the_image() -> None:
 @pytest.mark.parametrize("operation", [mixup, cutmix])
 def test_the_same_seed_mixes_the_same_way(operation: Any) -> None:
     images, targets = batch()
-    first = operation(images, targets, seed_of(3), 0.8)
-    again = tf.function(lambda: operation(images, targets, seed_of(3), 0.8))()
-    other = operation(images, targets, seed_of(4), 0.8)
+    first = operation(*with_neighbours(images, targets), seed_of(3), 0.8)
+    again = tf.function(lambda: operation(*with_neighbours(images, targets), seed_of(3), 0.8))()
+    other = operation(*with_neighbours(images, targets), seed_of(4), 0.8)
     np.testing.assert_allclose(first[0], again[0], atol=1e-6)
     np.testing.assert_allclose(first[1], again[1], atol=1e-6)
     assert np.abs(first[1] - other[1]).max() > 0.1
@@ -118,7 +117,7 @@ def test_the_same_seed_mixes_the_same_way(operation: Any) -> None:
 
 def test_without_alphas_nothing_is_mixed() -> None:
     images, targets = batch()
-    mixed = mix(images, targets, seed_of(0), mixup_alpha=0, cutmix_alpha=0)
+    mixed = mix_neighbours((images, targets), seed_of(0), mixup_alpha=0, cutmix_alpha=0)
     np.testing.assert_array_equal(mixed[0], images)
     np.testing.assert_array_equal(mixed[1], targets)
 
@@ -126,8 +125,8 @@ def test_without_alphas_nothing_is_mixed() -> None:
 @pytest.mark.parametrize(("alphas", "operation"), [((0.8, 0.0), mixup), ((0.0, 0.8), cutmix)])
 def test_with_one_alpha_it_is_that_one(alphas: tuple[float, float], operation: Any) -> None:
     images, targets = batch()
-    mixed = mix(images, targets, seed_of(2), mixup_alpha=alphas[0], cutmix_alpha=alphas[1])
-    for got, expected in zip(mixed, operation(images, targets, seed_of(2), 0.8), strict=True):
+    mixed = mix_neighbours((images, targets), seed_of(2), mixup_alpha=alphas[0], cutmix_alpha=alphas[1])
+    for got, expected in zip(mixed, operation(*with_neighbours(images, targets), seed_of(2), 0.8), strict=True):
         np.testing.assert_array_equal(got, expected)
 
 
@@ -135,7 +134,7 @@ def test_with_both_a_coin_decides_for_the_whole_batch() -> None:
     images, targets = batch()
     cut = 0
     for number in range(60):
-        mixed, mixed_targets = mix(images, targets, seed_of(number), mixup_alpha=0.8, cutmix_alpha=0.8)
+        mixed, mixed_targets = mix_neighbours((images, targets), seed_of(number), mixup_alpha=0.8, cutmix_alpha=0.8)
         own_shares(mixed_targets.numpy())
         from_one = ((mixed == images) | (mixed == np.roll(images, 1, axis=0))).numpy().all(axis=(1, 2, 3))
         # MixUp leaves whole only what its share leaves to one of the two, to the last digit.
@@ -148,6 +147,6 @@ def test_smoothing_mixed_labels_is_mixing_smoothed_labels() -> None:
     """As in timm, which smooths first."""
     images, targets = batch()
     smooth = lambda values: 0.9 * values + 0.1 / NUM_CLASSES  # noqa: E731 - Szegedy 2016, §7
-    _, first = mix(images, smooth(targets), seed_of(5), mixup_alpha=0.8, cutmix_alpha=0.8)
-    _, mixed = mix(images, targets, seed_of(5), mixup_alpha=0.8, cutmix_alpha=0.8)
+    _, first = mix_neighbours((images, smooth(targets)), seed_of(5), mixup_alpha=0.8, cutmix_alpha=0.8)
+    _, mixed = mix_neighbours((images, targets), seed_of(5), mixup_alpha=0.8, cutmix_alpha=0.8)
     np.testing.assert_allclose(first, smooth(mixed), atol=1e-6)

@@ -16,6 +16,7 @@ from tfpipe.data import views
 from tfpipe.data.pipeline import (
     COPIES_APART,
     Epochs,
+    StoredLabels,
     distillation_batches,
     evaluation_batches,
     training_batches,
@@ -234,25 +235,24 @@ def test_an_example_that_comes_twice_in_an_epoch_is_another_view_each_time(train
 def labels_of_view(view: tf.Tensor) -> tf.data.Dataset:
     """Soft labels that tell where in the canonical order they stand, and of which view they are."""
     return tf.data.Dataset.range(NUM_TRAIN).map(
-        lambda place: {"place": place, "of_view": view, "soft_labels": tf.strings.as_string([place, view])}
+        lambda place: {
+            "soft_labels": tf.strings.as_string([place, view]),
+            "teacher_weights": tf.cast([place, -place], tf.float32),
+        }
     )
 
 
 def decode_labels(soft_labels: tf.Tensor) -> dict[str, tf.Tensor]:
-    return {"logits": tf.strings.to_number(soft_labels)}
+    assert soft_labels.shape[0], "as in_parts needs it"
+    place, of_view = tf.unstack(tf.strings.to_number(soft_labels, tf.int64), axis=-1)
+    return {"place": place, "of_view": of_view}
 
 
-def distilled(train: Records, schedule: Epochs, view_count: int, augmentation: Any = "none") -> list[tuple[Any, Any]]:
-    ds = distillation_batches(
-        train,
-        RAW,
-        schedule,
-        labels_of_view,
-        augmentation=augmentation,
-        views=view_count,
-        view_seed=3,
-        decode_labels=decode_labels,
-    )
+def distilled(
+    train: Records, schedule: Epochs, view_count: Any, augmentation: Any = "none", **mixing: float
+) -> list[tuple[Any, Any]]:
+    labels = StoredLabels(labels_of_view, decode_labels, view_count)
+    ds = distillation_batches(train, RAW, schedule, labels, augmentation=augmentation, view_seed=3, **mixing)
     return list(ds.as_numpy_iterator())
 
 
@@ -264,8 +264,8 @@ def test_every_image_comes_with_its_own_soft_labels_and_target(train: Records) -
         shown = number_of(images)
         assert [canonical[place] for place in labels["place"]] == shown.tolist()
         np.testing.assert_array_equal(labels["targets"], np.eye(3)[shown % 3])
-        np.testing.assert_array_equal(labels["logits"], np.stack([labels["place"], labels["of_view"]], axis=-1))
-        assert set(labels) == {"place", "of_view", "logits", "targets"}
+        np.testing.assert_array_equal(labels["teacher_weights"], labels["place"][:, None] * [1, -1])
+        assert set(labels) == {"place", "of_view", "teacher_weights", "targets"}
 
 
 def test_epoch_e_shows_view_e_modulo_views(train: Records) -> None:

@@ -90,7 +90,7 @@ def write_teacher(
     """A network that tells colours by the mean of some pixels: the fewer, the more mistakes."""
     images = keras.Input((SIDE, SIDE, 3))
     middle = keras.layers.CenterCrop(pixels, pixels)(images)
-    hidden = keras.layers.GlobalAveragePooling2D()(middle)
+    hidden = keras.layers.GlobalAveragePooling2D(name="pool")(middle)
     kernel = keras.initializers.Constant(np.array(weights))
     network = keras.Model(images, keras.layers.Dense(3, kernel_initializer=kernel)(hidden))
     card = Card("mobilenetv2", sorted(SIZES), ImageInput(SIDE), [1] * len(SIZES))

@@ -95,11 +95,11 @@ def saved_weights(path: Path) -> Weights:
         return [archive[f"arr_{number}"] for number in range(len(archive.files))]
 
 
-def make_network(*, momentum: float = 0.8) -> keras.Model:
+def make_network(*, momentum: float = 0.8, num_features: int = FEATURES) -> keras.Model:
     """Dropout and batch norm: state beside the weights that a resumed run must have back."""
     return keras.Sequential(
         [
-            keras.Input((FEATURES,)),
+            keras.Input((num_features,)),
             keras.layers.Dense(16, activation="relu"),
             keras.layers.BatchNormalization(momentum=momentum),
             keras.layers.Dropout(0.4),

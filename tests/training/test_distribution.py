@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,16 @@ Runs = dict[str, dict[str, list[float]]]
 
 
 @pytest.fixture(scope="module")
-def runs() -> Runs:
+def told() -> dict[str, Any]:
     script = Path(__file__).with_name("two_devices.py")
     done = subprocess.run([sys.executable, script], check=True, stdout=subprocess.PIPE, text=True)
-    found: Runs = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def runs(told: dict[str, Any]) -> Runs:
+    found: Runs = told["runs"]
     return found
 
 
@@ -26,6 +33,7 @@ def runs() -> Runs:
         ("two", "one"),
         ("two, in 4 parts", "one"),
         ("two, averaged", "one, averaged"),
+        ("two, taught", "one, taught"),
     ],
 )
 def test_the_update_is_that_of_the_whole_batch_on_one_device(runs: Runs, way: str, reference: str) -> None:
@@ -34,6 +42,14 @@ def test_the_update_is_that_of_the_whole_batch_on_one_device(runs: Runs, way: st
         np.testing.assert_allclose(runs[way][what], runs[reference][what], atol=tolerance, rtol=1e-5, err_msg=what)
 
 
+def test_replicas_see_the_pixels_that_a_teacher_labelled_each_its_own(told: dict[str, Any]) -> None:
+    first, second = told["pixels"]["replicas"]
+    assert len(first) == len(second)
+    assert not first.keys() & second.keys()
+    assert first | second == told["pixels"]["teacher"]
+
+
 def test_the_runs_learn(runs: Runs) -> None:
     """So that equality says something."""
+    assert runs["one, taught"]["losses"][-1] < 0.8 * runs["one, taught"]["losses"][0]
     assert runs["one"]["losses"][-1] < 0.8 * runs["one"]["losses"][0]

@@ -7,19 +7,26 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpipe.core.settings import TrainingSettings
+from tfpipe.core.settings import LossWeights, TrainingSettings
+from tfpipe.data.pipeline import Epochs
 from tfpipe.training.checkpoints import Checkpoints
-from tfpipe.training.distribution import build_strategy
+from tfpipe.training.distiller import Distiller
+from tfpipe.training.distribution import build_strategy, spread
 from tfpipe.training.fitting import FitPlan, fit
-from tfpipe.training.learner import Classifier
+from tfpipe.training.learner import Classifier, Learner
+from tfpipe.training.live_teachers import LiveTeachers
 from tfpipe.training.losses import HardLoss
 from tfpipe.training.optimizers import build_optimizer
 from tfpipe.training.reproducible import make_reproducible
+
+sys.path.append(str(Path(__file__).parents[1]))
+from pixels import KINDS, VIEWS, of_student, of_teacher, student_batches, write_scenes
 
 CLASSES, FEATURES, BATCH, STEPS, EPOCHS = 5, 6, 16, 3, 3
 
@@ -35,35 +42,75 @@ def main() -> None:
         "one, averaged": ("one_device", 1, 0.9),
         "two, averaged": ("mirrored", 2, 0.9),
     }
-    json.dump({name: train(*way) for name, way in ways.items()}, sys.stdout)
+    live = {"one, taught": ("one_device", 1, 1.0), "two, taught": ("mirrored", 2, 1.0)}
+    runs = {name: train(*way) for name, way in ways.items()}
+    runs |= {name: train(*way, taught=True) for name, way in live.items()}
+    json.dump({"runs": runs, "pixels": hash_pixels()}, sys.stdout)
 
 
-def train(strategy_name: str, accumulation_steps: int, ema: float) -> dict[str, list[float]]:
+def train(strategy_name: str, accumulation_steps: int, ema: float, *, taught: bool = False) -> dict[str, list[float]]:
+    """On labels, or by a teacher who is asked on each device."""
     make_reproducible(1, deterministic=True)
     strategy = build_strategy(strategy_name)
     settings = TrainingSettings(clip_norm=1.0, ema_decay=ema if ema < 1 else 0.0)
     with strategy.scope(), tempfile.TemporaryDirectory() as folder:
-        network = keras.Sequential(
-            [
-                keras.Input((FEATURES,)),
-                keras.layers.Dense(16, activation="gelu"),
-                keras.layers.LayerNormalization(),
-                keras.layers.Dense(CLASSES),
-            ]
-        )
-        learner = Classifier(network, hard_loss=HardLoss(0.1), accumulation_steps=accumulation_steps)
+        network = make_network()
+        learner: Learner = Classifier(network, hard_loss=HardLoss(0.1), accumulation_steps=accumulation_steps)
+        if taught:
+            teachers = LiveTeachers([make_network()], [0.2])
+            learner = Distiller(
+                network,
+                loss="kl_divergence",
+                temperature=2.0,
+                loss_weights=LossWeights(),
+                teachers=teachers,
+                accumulation_steps=accumulation_steps,
+            )
         learner(tf.zeros((1, FEATURES)))
         learner.compile(
             build_optimizer(settings, learning_rate=0.05, weight_decay=0.1, epochs=EPOCHS, steps_per_epoch=STEPS)
         )
         plan = FitPlan("fit", Checkpoints(Path(folder), Path(folder), "teach", 1), EPOCHS, STEPS, None, True, 3600.0)
-        done = fit(learner, batches_from, batches(1, 2 * BATCH + 5), plan, lambda _, path: path.touch(), strategy)
+        source = taught_batches_from if taught else batches_from
+        done = fit(learner, source, batches(1, 2 * BATCH + 5), plan, lambda _, path: path.touch(), strategy)
         return {
             "losses": [epoch["loss"] for epoch in done.history],
             "val_losses": [epoch["val_loss"] for epoch in done.history],
             "top1": [epoch["top1"] for epoch in done.history],
             "weights": np.concatenate([w.ravel() for w in network.get_weights()]).tolist(),
         }
+
+
+def make_network() -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((FEATURES,)),
+            keras.layers.Dense(16, activation="gelu"),
+            keras.layers.LayerNormalization(),
+            keras.layers.Dense(CLASSES),
+        ]
+    )
+
+
+def hash_pixels() -> dict[str, Any]:
+    """Of views as a teacher labels them, and as each of two replicas trains on them."""
+    strategy, options = build_strategy("mirrored"), KINDS["two photos"]
+    with tempfile.TemporaryDirectory() as folder:
+        records = write_scenes(Path(folder), 24)
+        ids, seen = records.facts()[0], {0: {}, 1: {}}
+        for batch in spread(strategy, student_batches(records, Epochs(8, VIEWS, seed=1), **options)):
+            shown, labels = strategy.run(lambda *part: part, args=batch)
+            parts = zip(*map(strategy.experimental_local_results, (shown, labels["teacher_ids"])), strict=True)
+            for replica, (images, places) in enumerate(parts):
+                seen[replica] |= of_student(ids, [(images, {"teacher_ids": places})])
+        return {"teacher": of_teacher(records, **options), "replicas": list(seen.values())}
+
+
+def taught_batches_from(epoch: int, step: int) -> tf.data.Dataset:
+    weights = tf.ones((BATCH, 1))
+    return batches_from(epoch, step).map(
+        lambda x, y: (x, {"targets": y, "teacher_images": (x,), "teacher_weights": weights})
+    )
 
 
 def batches_from(epoch: int, step: int) -> tf.data.Dataset:

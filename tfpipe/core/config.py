@@ -83,6 +83,10 @@ class Config(s.Section):
             )
         if self.teachers and self.finetune_epochs == 0 and self.training.corrects_on_labels:
             raise ValueError("`class_weights` and `logit_adjustment` act in fine-tuning, and finetune.epochs is 0")
+        if self.label.views == "live":
+            _check_live(self.teachers)
+        elif self.distillation.feature_weight:
+            raise ValueError("distillation.feature_weight needs the teacher's features: set `label.views: live`")
         stray = self.model_fields_set & DATASET_KEYS
         if self.data.config and stray:
             raise ValueError(f"`{min(stray)}` belongs into {self.data.config}, which `data.config` names")
@@ -259,6 +263,14 @@ def _name_of(path: Path) -> str:
     if "configs" in parts[:-1]:
         return "-".join(parts[len(parts) - parts[::-1].index("configs") :])
     return parts[-1]
+
+
+def _check_live(teachers: tuple[s.TeacherSettings, ...]) -> None:
+    for teacher in teachers:
+        if teacher.path and teacher.path.suffix == ".npz":
+            raise ValueError(f"{teacher.path} holds answers and no network, and `label.views` is live; name a `.keras`")
+        if teacher.temperature == "calibrated":
+            raise ValueError("`temperature: calibrated` is fitted by `label`; give live teachers a number")
 
 
 def _agreed(what: str, first: T | None, second: T | None) -> T | None:

@@ -23,7 +23,7 @@ def look_batches(
         image = tf.io.decode_jpeg(example["image"], channels=3, dct_method=DCT)
         return tf.stack([_look(image, number, image_input) for number in range(looks)])
 
-    return records.examples().skip(first).map(decode, tf.data.AUTOTUNE).batch(batch_size).prefetch(1)
+    return records.examples(first).map(decode, tf.data.AUTOTUNE).batch(batch_size).prefetch(1)
 
 
 def _look(image: tf.Tensor, number: int, image_input: ImageInput) -> tf.Tensor:

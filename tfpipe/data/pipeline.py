@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +11,8 @@ import tensorflow as tf
 from tfpipe.core.cluster import ALONE, Worker
 from tfpipe.core.inputs import ImageInput
 from tfpipe.core.settings import Augmentation
-from tfpipe.data.mixing import mix
+from tfpipe.data.mixing import mix_neighbours
+from tfpipe.data.partners import Example, Views
 from tfpipe.data.records import Records
 from tfpipe.data.views import build_view, view_seed
 
@@ -20,11 +22,8 @@ SHUFFLE_BYTES = 2**30
 COPIES_APART = 10**6
 """View numbers between the copies of an example in one epoch: more than a run has epochs."""
 
-Example = dict[str, tf.Tensor]
-LabelsOfView = Callable[[tf.Tensor], tf.data.Dataset]
-"""View number → soft labels in the records' canonical order."""
-DecodeLabels = Callable[[tf.Tensor], dict[str, tf.Tensor]]
-"""A batch of their `soft_labels`, (batch, teachers) string → what is in them."""
+Targets = dict[str, Any]
+"""What a batch for distillation holds beside its images: tensors, and under `teacher_images` a tuple of them."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def training_batches(
 
     def mixed(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         seed = tf.stack([tf.cast(step, tf.int32), epochs.seed])
-        return mix(*batch, seed, mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha)
+        return mix_neighbours(batch, seed, mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha)
 
     if not (mixup_alpha or cutmix_alpha):
         return _ready(_batched(_of_worker(examples, epochs).map(decode, tf.data.AUTOTUNE), epochs.worker_batch_size))
@@ -97,43 +96,91 @@ def training_batches(
     return _ready(ds.map(lambda *batch: tf.nest.map_structure(epochs.part_of_worker, batch)))
 
 
+@dataclass(frozen=True)
+class StoredLabels:
+    """Soft labels that teachers wrote of some views, or of the plain photos."""
+
+    of_view: Callable[[tf.Tensor], tf.data.Dataset]
+    """View number → `soft_labels` (teachers,) string and `teacher_weights` (teachers,), in the canonical order."""
+    decode: Callable[[tf.Tensor], Targets]
+    """`soft_labels` (batch, teachers) → what the loss reads."""
+    views: int | Literal["unaugmented"]
+    inputs: tuple[ImageInput, ...] = ()
+    """Of teachers that are to see the batch: none."""
+
+    def view(self, number: tf.Tensor) -> tf.Tensor:
+        """The view of an epoch, or of an example's copy in it: a labelled one, or a fresh one of a labelled photo."""
+        return number if self.views == "unaugmented" else number % COPIES_APART % self.views
+
+    def stream(self, view: tf.Tensor) -> tf.data.Dataset:
+        """What stands beside the examples, undecoded."""
+        return self.of_view(tf.zeros_like(view) if self.views == "unaugmented" else view)
+
+    def targets(self, batch: Targets, images: tuple[tf.Tensor, ...]) -> Targets:
+        """What the loss reads; decoded by batches, since that is vectorised."""
+        return self.decode(batch["soft_labels"]) | {"teacher_weights": batch["teacher_weights"]}
+
+
+@dataclass(frozen=True)
+class LiveLabels:
+    """Soft labels that teachers in memory give to each batch, of another view in every epoch."""
+
+    inputs: tuple[ImageInput, ...]
+    """What each teacher wants to see."""
+    weights: tf.Tensor
+    """(num_examples, teachers) float32 in canonical order; a tensor, which pipelines share instead of copying."""
+
+    def view(self, number: tf.Tensor) -> tf.Tensor:
+        """Each is another."""
+        return number
+
+    def stream(self, view: tf.Tensor) -> tf.data.Dataset:
+        """What stands beside the examples."""
+        return tf.data.Dataset.from_tensor_slices({"teacher_weights": self.weights})
+
+    def targets(self, batch: Targets, images: tuple[tf.Tensor, ...]) -> Targets:
+        """What the teachers are to see, and how much each says."""
+        return {"teacher_weights": batch["teacher_weights"], "teacher_images": images}
+
+
 def distillation_batches(
     records: Records,
     image_input: ImageInput,
     epochs: Epochs,
-    labels_of_view: LabelsOfView,
+    labels: StoredLabels | LiveLabels,
     *,
     augmentation: Augmentation,
-    views: int,
     view_seed: int,
-    decode_labels: DecodeLabels,
+    mixup_alpha: float = 0.0,
+    cutmix_alpha: float = 0.0,
 ) -> tf.data.Dataset:
-    """Batches of (images, targets | soft labels): epoch e shows view e mod `views`, as its teachers saw it.
+    """Batches of (images, targets | soft labels), whose pixels are those that the teachers label.
 
-    An example that sampling lets come twice in an epoch is the same view both times: its labels are of that one.
+    With stored labels epoch e shows view e mod `labels.views`, and an example that sampling lets come twice in an
+    epoch is the same view both times: its labels are of that one.
     """
+    views = Views(augmentation, view_seed, mixup_alpha, cutmix_alpha)
+    # The student's own comes first; what several want is made once.
+    inputs = list(dict.fromkeys((image_input, *labels.inputs)))
+    makers = [views.build(wanted, len(records.classes)) for wanted in inputs]
 
     def labelled(epoch: tf.Tensor) -> tf.data.Dataset:
-        pairs = tf.data.Dataset.zip(records.examples(), labels_of_view(epoch % views))
-        return pairs.map(lambda example, labels: example | labels)
+        view = labels.view(epoch)
+        pairs = tf.data.Dataset.zip(views.examples(records, view), labels.stream(view))
+        return pairs.map(lambda example, soft: example | {"soft": soft})
 
-    examples = _in_epochs(labelled, records, epochs)
-    make_view = build_view(augmentation, image_input, view_seed)
-    num_classes = len(records.classes)
-    ours = {"id", "image", "label", "region", "group", "view"}
+    def decode(example: Example) -> tuple[tuple[tf.Tensor, ...], tf.Tensor, Targets]:
+        view = labels.view(example["view"])
+        images, targets = zip(*(make(example, view) for make in makers), strict=True)
+        return images, targets[0], example["soft"]
 
-    def decode(example: Example) -> tuple[tf.Tensor, Example]:
-        view = example["view"] % COPIES_APART % views
-        image = make_view(example["image"], example["id"], view)
-        soft = {name: value for name, value in example.items() if name not in ours}
-        return image, soft | {"targets": tf.one_hot(example["label"], num_classes)}
+    def finish(images: tuple[tf.Tensor, ...], targets: tf.Tensor, soft: Targets) -> tuple[tf.Tensor, Targets]:
+        of_teachers = tuple(images[inputs.index(wanted)] for wanted in labels.inputs)
+        return images[0], labels.targets(soft, of_teachers) | {"targets": targets}
 
-    def with_labels(images: tf.Tensor, targets: Example) -> tuple[tf.Tensor, Example]:
-        others = {name: value for name, value in targets.items() if name != "soft_labels"}
-        return images, others | decode_labels(targets["soft_labels"])
-
-    ds = _of_worker(examples, epochs).map(decode, tf.data.AUTOTUNE)
-    return _ready(_batched(ds, epochs.worker_batch_size).map(with_labels))
+    examples = _in_epochs(labelled, records, epochs, photos_each=2 if views.are_mixed else 1)
+    ds = _batched(_of_worker(examples, epochs).map(decode, tf.data.AUTOTUNE), epochs.worker_batch_size)
+    return _ready(ds.map(finish, tf.data.AUTOTUNE))
 
 
 def view_batches(
@@ -150,22 +197,35 @@ def view_batches(
     count: int | None = None,
     keep: np.ndarray | None = None,
 ) -> tf.data.Dataset:
-    """Batches of (ids, images): one view of `count` examples from `first` on, in canonical order.
+    """Batches of (ids (batch,), images (batch, size, size, 3)): one view of examples in canonical order.
 
-    Of them those that `keep`, (count,) of bool, says; the others stay undecoded.
+    Args:
+        records: all that may be partners.
+        image_input: what the teacher wants.
+        augmentation: of the view, as `view`, `view_seed` and the alphas.
+        view: its number.
+        view_seed: of all views.
+        batch_size: of all batches but the last.
+        mixup_alpha: 0: no MixUp.
+        cutmix_alpha: 0: no CutMix.
+        first: where the stretch begins; what stands before is passed over, undecoded.
+        count: its length; None: to the end.
+        keep: bool, for each example of the stretch; the others are left out, undecoded.
     """
-    make_view = build_view(augmentation, image_input, view_seed)
+    views = Views(augmentation, view_seed, mixup_alpha, cutmix_alpha)
+    make = views.build(image_input, len(records.classes))
     number = tf.constant(view, tf.int64)
 
     def decode(example: Example) -> tuple[tf.Tensor, tf.Tensor]:
-        return example["id"], make_view(example["image"], example["id"], number)
+        return example["id"], make(example, number)[0]
 
-    examples = records.examples().skip(first).take(-1 if count is None else count)
+    ds = views.examples(records, number, first=first)
+    if count is not None:
+        ds = ds.take(count)
     if keep is not None:
-        kept = tf.data.Dataset.from_tensor_slices(keep)
-        pairs = tf.data.Dataset.zip(examples, kept).filter(lambda _, wanted: wanted)
-        examples = pairs.map(lambda example, _: example)
-    return _ready(examples.map(decode, tf.data.AUTOTUNE).batch(batch_size))
+        kept = tf.data.Dataset.zip(ds, tf.data.Dataset.from_tensor_slices(keep)).filter(lambda _, keep: keep)
+        ds = kept.map(lambda example, _: example)
+    return _ready(ds.map(decode, tf.data.AUTOTUNE).batch(batch_size))
 
 
 def evaluation_batches(
@@ -182,16 +242,16 @@ def evaluation_batches(
         image = make_view(example["image"], example["id"], tf.constant(0, tf.int64))
         return image, tf.one_hot(example["label"], num_classes)
 
-    return _ready(records.examples().skip(first).map(decode, tf.data.AUTOTUNE).batch(batch_size))
+    return _ready(records.examples(first).map(decode, tf.data.AUTOTUNE).batch(batch_size))
 
 
 def _in_epochs(
-    examples_of: Callable[[tf.Tensor], tf.data.Dataset], records: Records, epochs: Epochs
+    examples_of: Callable[[tf.Tensor], tf.data.Dataset], records: Records, epochs: Epochs, *, photos_each: int = 1
 ) -> tf.data.Dataset:
     """Examples in a fresh seeded order each epoch, with the number of their `view`; whole batches only."""
     whole = epochs.steps_per_epoch(records.num_examples) * epochs.batch_size
     done = epochs.first_step * epochs.batch_size
-    buffer = min(records.num_examples, SHUFFLE_BYTES // records.bytes_per_example)
+    buffer = min(records.num_examples, SHUFFLE_BYTES // (photos_each * records.bytes_per_example))
 
     def one(epoch: tf.Tensor) -> tf.data.Dataset:
         seed = epochs.seed * 1_000_003 + epoch

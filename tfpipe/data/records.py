@@ -91,8 +91,10 @@ class Records:
     def _builder(self) -> Any:
         return tfds.builder_from_directory(self.directory)
 
-    def examples(self) -> tf.data.Dataset:
+    def examples(self, first: int = 0) -> tf.data.Dataset:
         """Undecoded examples: id, image (JPEG bytes), label (int64), region, all scalar tensors.
+
+        What stands before `first` is passed over, whole shards without being opened.
 
         Raises:
             DataError: when the split or the region has no rows.
@@ -102,13 +104,17 @@ class Records:
                 f"{self.directory}: no rows in split {self.split}. "
                 "Check `split` in the data set's settings, and the rows' own `split` fields."
             )
+        # Where a region's examples stand, only reading tells; TFDS refuses a stretch without any.
+        unread = 0 if self.region else min(first, self._builder.info.splits[self.split].num_examples - 1)
         ds = self._builder.as_dataset(
-            split=self.split,
+            split=f"{self.split}[{unread}:]" if unread else self.split,
             decoders={"image": tfds.decode.SkipDecoding()},
             shuffle_files=False,
             read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
         )
-        return ds.filter(lambda example: example["region"] == self.region) if self.region else ds
+        if self.region:
+            ds = ds.filter(lambda example: example["region"] == self.region)
+        return ds.skip(first - unread) if first > unread else ds
 
     def images(self, numbers: Collection[int]) -> dict[int, bytes]:
         """JPEG bytes of the examples with these places in the canonical order, by place."""

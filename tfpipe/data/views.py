@@ -13,7 +13,8 @@ What the settings' words mean:
 
 Crops have an aspect ratio of 3:4 to 4:3. ImageNet's habit, 8 to 100 % of the area, would often miss the leaf or the
 flower that tells two species apart. `random_erasing` comes on top of any of them, MixUp and CutMix
-(`data/mixing.py`) on top of all, over the batch.
+(`data/mixing.py`) on top of all: over the batch, or, where teachers label what is mixed, of a view and its
+partner (`data/partners.py`).
 """
 
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """Who speaks for which example, and with what weight."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tfpipe.core.errors import DataError, MismatchError
@@ -57,9 +59,8 @@ def combine_weights(
     Raises:
         MismatchError: when nobody speaks for some example, naming region or class.
     """
-    shares = speaks * np.asarray(weights, np.float64)
-    totals = shares.sum(axis=1, keepdims=True)
-    mute = totals[:, 0] == 0
+    shares = share_say(speaks, weights)
+    mute = ~shares.any(axis=1)
     if mute.any():
         heard = {region for region, weight in zip(region_filters, weights, strict=True) if weight > 0}
         without = [] if None in heard else sorted(set(regions[mute].tolist()) - heard)
@@ -72,7 +73,14 @@ def combine_weights(
             f"no teacher that speaks for them was trained on the class {_named(unknown)} ({mute.sum()} examples): "
             "add one that was, such as one without `region_filter`."
         )
-    return (shares / totals).astype(np.float32)
+    return shares
+
+
+def share_say(speaks: Array, weights: Sequence[float]) -> Array:
+    """Weights that sum to 1 over those who speak, (num_examples, teachers) float32; all 0 where nobody does."""
+    said = speaks * np.asarray(weights, np.float64)
+    totals = said.sum(axis=1, keepdims=True)
+    return np.divide(said, totals, out=np.zeros_like(said), where=totals > 0).astype(np.float32)
 
 
 def check_region(region: str | None, regions: Array, where: str) -> None:

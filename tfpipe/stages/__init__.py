@@ -57,6 +57,14 @@ def _label_needs(config: Config) -> list[Need]:
     return [(_dataset(config), "pack"), *((t, "teach") for t in config.teacher_configs if t)]
 
 
+def _distill_needs(config: Config) -> list[Need]:
+    """Live teachers are asked while the student trains; nothing is stored."""
+    if config.label.views != "live":
+        return [(_dataset(config), "pack"), (config, "label")]
+    _expect_role(config, "student", "distill")
+    return [(_dataset(config), "pack"), *((t, "teach") for t in config.teacher_configs if t)]
+
+
 def _evaluate_needs(config: Config) -> list[Need]:
     for other in config.against_configs:
         _check_comparable(config, other)
@@ -129,10 +137,11 @@ def _teachers_fingerprint(config: Config) -> str:
 
 
 def _distill_fingerprint(config: Config) -> str:
-    """What the student is measured on counts only where its step measures it."""
+    """With stored labels their files tell of the teachers; what the student is measured on counts only where it is."""
     measured = {"split", "many_above", "few_below", "resamples"}
     told = config.evaluate.model_dump(mode="json", include=measured) if config.distillation.baseline else None
-    return _weights_fingerprint(config) + (sha256_json(told) if told else "")
+    teachers = _teachers_fingerprint(config) if config.label.views == "live" else ""
+    return _weights_fingerprint(config) + teachers + (sha256_json(told) if told else "")
 
 
 def _distill_outputs(config: Config, workspace: Workspace) -> list[Path]:
@@ -250,7 +259,7 @@ STEPS = {
             name="distill",
             summary="Train the student from soft labels, then fine-tune it on labels.",
             sections=(*PROBLEM, "teachers", *LABELS, "distillation", "finetune"),
-            needs=lambda config: [(_dataset(config), "pack"), (config, "label")],
+            needs=_distill_needs,
             outputs=_distill_outputs,
             fingerprint=_distill_fingerprint,
             version=4,

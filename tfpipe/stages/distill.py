@@ -1,6 +1,8 @@
 """`distill`: the student, first from its teachers' soft labels, then on labels alone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import tensorflow as tf
@@ -10,11 +12,12 @@ from tfpipe.core.config import Config
 from tfpipe.core.settings import LossWeights
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
-from tfpipe.data.pipeline import Epochs, distillation_batches
+from tfpipe.data.pipeline import Epochs, LiveLabels, StoredLabels, distillation_batches
 from tfpipe.labels.store import decode, labels_of_view
 from tfpipe.models.saving import load_model, weights_sha256
 from tfpipe.stages.gain import check_measurable, measure_gain
 from tfpipe.stages.label.work import open_labels
+from tfpipe.stages.live import live_labels
 from tfpipe.stages.phases import (
     Course,
     check_loss,
@@ -29,8 +32,12 @@ from tfpipe.stages.phases import (
 from tfpipe.stages.softness import tell_of_softness
 from tfpipe.training.checkpoints import Progress
 from tfpipe.training.distiller import Distiller
+from tfpipe.training.feature_distiller import FeatureDistiller
 from tfpipe.training.fitting import FitPlan
+from tfpipe.training.live_teachers import LiveTeachers
 from tfpipe.training.reproducible import make_reproducible
+
+Labels = StoredLabels | LiveLabels
 
 BASELINE = "baseline"
 """The folder inside the step's in which the student without teachers learns."""
@@ -103,19 +110,27 @@ def _train(course: Course, loss_weights: LossWeights, *, inside: str = "") -> Tr
 
 def _distill(course: Course, plan: FitPlan, loss_weights: LossWeights) -> Progress:
     config, settings = course.config, course.config.distillation
-    # The student and its baseline start from the same weights.
     make_reproducible(config.seed, deterministic=config.deterministic, precision=config.training.precision)
-    distiller = Distiller(
-        start_network(course),
+    # Before teachers are loaded: the student and its baseline start from the same weights, whoever teaches.
+    student = start_network(course)
+    has_teachers = loss_weights.kl_divergence > 0
+    labels, teachers = _labels(course, has_teachers=has_teachers)
+    build: Callable[..., Distiller] = Distiller
+    if settings.feature_weight and has_teachers:
+        build = partial(FeatureDistiller, feature_weight=settings.feature_weight, seed=config.seed)
+    distiller = build(
+        student,
         loss=settings.loss,
         temperature=settings.temperature,
         loss_weights=loss_weights,
+        teachers=teachers,
         accumulation_steps=course.accumulation_steps,
     )
-    if loss_weights.kl_divergence and this_worker().is_chief and not plan.checkpoints.has_state:
-        tell_of_softness(_batches(course, Epochs(course.batch_size, 1, config.seed, worker=this_worker())), distiller)
+    if has_teachers and this_worker().is_chief and not plan.checkpoints.has_state:
+        a_few = Epochs(course.batch_size, 1, config.seed, worker=this_worker())
+        tell_of_softness(_batches(course, a_few, labels), distiller)
     rate = config.training.learning_rate
-    return fit_phase(distiller, lambda epochs: _batches(course, epochs), course, plan, rate)
+    return fit_phase(distiller, lambda epochs: _batches(course, epochs, labels), course, plan, rate)
 
 
 def _finetune(course: Course, plan: FitPlan) -> Progress:
@@ -126,17 +141,29 @@ def _finetune(course: Course, plan: FitPlan) -> Progress:
     return fit_on_labels(student, course, plan, rate)
 
 
-def _batches(course: Course, epochs: Epochs) -> tf.data.Dataset:
+def _labels(course: Course, *, has_teachers: bool) -> tuple[Labels, LiveTeachers | None]:
+    """What stands beside the examples, and the teachers that say it where they are live."""
     config, records = course.config, course.records
+    if config.label.views == "live":
+        return live_labels(config, course.workspace, records, asked=has_teachers)
     store, header = open_labels(config, course.workspace, records)
     check_loss(config, kept=header.kept, num_classes=header.num_classes)
+    return StoredLabels(
+        lambda view: labels_of_view(store, header, view),
+        lambda soft_labels: decode(soft_labels, header, config.distillation.temperature),
+        "unaugmented" if config.label.views == "unaugmented" else header.views,
+    ), None
+
+
+def _batches(course: Course, epochs: Epochs, labels: Labels) -> tf.data.Dataset:
+    config = course.config
     return distillation_batches(
-        records,
+        course.records,
         course.card.image_input,
         epochs,
-        lambda view: labels_of_view(store, header, view),
+        labels,
         augmentation=config.data.augmentation,
-        views=header.views,
-        view_seed=header.view_seed,
-        decode_labels=lambda soft_labels: decode(soft_labels, header, config.distillation.temperature),
+        view_seed=config.seed,
+        mixup_alpha=config.label.mixup_alpha,
+        cutmix_alpha=config.label.cutmix_alpha,
     )

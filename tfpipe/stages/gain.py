@@ -13,9 +13,11 @@ from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.arrays import RowFile
 from tfpipe.data.records import Records
+from tfpipe.labels.speaking import share_say
 from tfpipe.models.saving import load_model
 from tfpipe.stages.evaluate.predictions import compiled, count_training, predict
-from tfpipe.stages.teachers import load_speakers
+from tfpipe.stages.label.teachers import Teacher, gather_facts
+from tfpipe.stages.label.work import teachers_as_asked
 from tfpipe.training.agreement import measure_agreement
 from tfpipe.training.bootstrap import resample
 from tfpipe.training.comparison import compare
@@ -56,7 +58,7 @@ def measure_gain(config: Config, workspace: Workspace, *, baseline_path: Path) -
     gain = (
         {"split": config.evaluate.split, "num_examples": len(labels)}
         | _differences(outcomes, regions, _buckets(counts[labels], config), config)
-        | {"agreement": _agreement(logits, regions, records, scratch, config, workspace)}
+        | {"agreement": _agreement(logits, records, scratch, config, workspace)}
         | {"ece": {name: reliability(each.confidences, each.right)["ece"] for name, each in outcomes.items()}}
     )
     for path in scratch.iterdir():
@@ -113,18 +115,30 @@ def _buckets(train_counts: Array, config: Config) -> Array:
 
 
 def _agreement(
-    students: dict[str, Array], regions: Array, records: Records, scratch: Path, config: Config, workspace: Workspace
+    students: dict[str, Array], records: Records, scratch: Path, config: Config, workspace: Workspace
 ) -> dict[str, Any]:
     """Of both with the teachers together; nothing, where no teacher is a network that speaks for one of the photos."""
-    speakers = load_speakers(config, workspace, records.classes, regions)
-    files = [RowFile(scratch / f"teacher{number}.f32", len(records.classes)) for number in range(len(speakers))]
-    for speaker, file in zip(speakers, files, strict=True):
-        predict(speaker.predict, records, speaker.image_input, file, f"distill {config.name}: {file.path.stem}")
-    if not speakers:
+    teachers, shares = _speakers(config, workspace, records)
+    if not teachers:
         return {}
-    shares = np.stack([speaker.shares for speaker in speakers], axis=-1)
+    files = [RowFile(scratch / f"teacher{number}.f32", len(records.classes)) for number in range(len(teachers))]
+    for teacher, file in zip(teachers, files, strict=True):
+        assert teacher.image_input
+        predict(teacher.load(), records, teacher.image_input, file, f"distill {config.name}: {teacher.name}")
     found = measure_agreement([file.read() for file in files], shares, students)
     return {name: asdict(each) for name, each in found.items()}
+
+
+def _speakers(config: Config, workspace: Workspace, records: Records) -> tuple[list[Teacher], Array]:
+    """The teachers that are networks, and (num_examples, teachers) shares; all 0 where none of them has a say."""
+    teachers = teachers_as_asked(config, workspace)
+    asked = [not teacher.is_brought and one.weight > 0 for teacher, one in zip(teachers, config.teachers, strict=True)]
+    heard = [teacher for teacher, is_asked in zip(teachers, asked, strict=True) if is_asked]
+    if not heard:
+        return [], np.empty((0, 0))
+    facts = gather_facts(records)
+    weights = [one.weight for one, is_asked in zip(config.teachers, asked, strict=True) if is_asked]
+    return heard, share_say(np.stack([teacher.speaks(facts) for teacher in heard], axis=1), weights)
 
 
 def _verdict(name: str, gain: Metrics) -> str:

@@ -166,7 +166,7 @@ def fit_phase(learner: Learner, batches_of: BatchesOf, course: Course, plan: Fit
         weight_decay=course.config.weight_decay,
         epochs=plan.epochs,
         steps_per_epoch=plan.steps_per_epoch,
-        rates=_rates(network, settings),
+        rates=_rates(learner, settings),
     )
     learner.compile(LossScaling(optimizer) if settings.precision == "float16" else optimizer)
     epochs = Epochs(
@@ -228,11 +228,12 @@ def _validation_batches(course: Course) -> tf.data.Dataset:
     return evaluation_batches(records, course.card.image_input, batch_size=EVALUATION_BATCH)
 
 
-def _rates(network: keras.Model, settings: TrainingSettings) -> dict[str, float] | None:
-    """Factors on the learning rate, falling with the depth below the head."""
+def _rates(learner: Learner, settings: TrainingSettings) -> dict[str, float] | None:
+    """Factors on the learning rate, falling with the depth below the head; what is no layer of the network has 1."""
     if settings.layer_decay == 1:
         return None
-    return {path: settings.layer_decay**depth for path, depth in layer_depths(network).items()}
+    depths = {variable.path: 0 for variable in learner.trainable_variables} | layer_depths(learner.network)
+    return {path: settings.layer_decay**depth for path, depth in depths.items()}
 
 
 def _find_batch(config: Config, records: Records, replicas: int) -> tuple[int, int]:

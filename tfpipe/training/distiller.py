@@ -1,6 +1,6 @@
 """A student that learns from its teachers' soft labels and from the labels at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from tfpipe.training.losses import LOSSES, SoftLabels, cross_entropy
 
 Targets = dict[str, Any]
 """What a batch for distillation holds beside its images, see `Distiller`."""
-Teachers = Callable[[tuple[tf.Tensor, ...]], list[SoftLabels]]
+Teachers = Callable[[Sequence[tf.Tensor]], list[SoftLabels]]
 """Per teacher, images (batch, size, size, 3) as it wants them → what each says."""
 
 
@@ -30,15 +30,15 @@ class Distiller(Learner):
         teacher_ids: (batch, teachers, k) int32;
         teacher_logits: (batch, teachers, k);
         teacher_log_rest: (batch, teachers), at `temperature`;
-    or, for live teachers,
-        teacher_images: a tuple, of each teacher (batch, size, size, 3).
+    or, of live ones,
+        teacher_images: per teacher (batch, size, size, 3), as it wants them.
 
     Args:
         student: the network to train, see `Learner`.
         loss: the soft loss, a key of `LOSSES`.
         temperature: of both sides of the soft loss.
         loss_weights: of the soft and the hard loss; without weight, the soft one is not computed.
-        teachers: live ones, in memory; None: their labels are in the batches.
+        teachers: that label the batches; None: they come with labels.
     """
 
     def __init__(
@@ -84,10 +84,12 @@ class Distiller(Learner):
 
     def soft_labels(self, targets: Targets) -> list[SoftLabels]:
         """What each teacher says of the batch."""
-        live = self.teachers
-        said = live(targets["teacher_images"]) if live else stored_labels(targets)
         speaks = ops.cast(targets["teacher_weights"] > 0, "float32")
-        return [replace(labels, speaks=speaks[:, number]) for number, labels in enumerate(said)]
+        return [replace(labels, speaks=speaks[:, number]) for number, labels in enumerate(self.ask(targets))]
+
+    def ask(self, targets: Targets) -> list[SoftLabels]:
+        """What each teacher says, whether or not it speaks for an example."""
+        return self.teachers(targets["teacher_images"]) if self.teachers else stored_labels(targets)
 
     def _soft_losses(self, targets: Targets, student_logits: tf.Tensor) -> tf.Tensor:
         """The sum over teachers, (batch,)."""

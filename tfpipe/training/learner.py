@@ -44,6 +44,12 @@ class Learner(keras.Model):
         """(batch, size, size, 3) → logits (batch, num_classes)."""
         return self.network(images, training=training)
 
+    def answer(self, batch: tuple[tf.Tensor, Targets], *, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits (batch, num_classes), and what each example costs, (batch,)."""
+        images, targets = batch
+        logits = self(images, training=training)
+        return logits, self.losses_of(targets, logits)
+
     def losses_of(self, targets: Targets, logits: tf.Tensor) -> tf.Tensor:
         """What each example costs, (batch,)."""
         raise NotImplementedError
@@ -62,19 +68,16 @@ class Learner(keras.Model):
 
     def test_step(self, batch: tuple[tf.Tensor, Targets]) -> dict[str, tf.Tensor]:
         """Measure without learning."""
-        images, targets = batch
-        logits = self(images, training=False)
-        self._measure(targets, logits, self.losses_of(targets, logits))
+        logits, losses = self.answer(batch, training=False)
+        self._measure(batch[1], logits, losses)
         return self.get_metrics_result()
 
     def _gradients(self, batch: tuple[tf.Tensor, Targets], num_examples: tf.Tensor) -> Gradients:
         """Of these examples' part in the mean loss over `num_examples`."""
-        images, targets = batch
         with tf.GradientTape() as tape:
-            logits = self(images, training=True)
-            losses = self.losses_of(targets, logits)
+            logits, losses = self.answer(batch, training=True)
             loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / num_examples)
-        self._measure(targets, logits, losses)
+        self._measure(batch[1], logits, losses)
         gradients = tape.gradient(loss, self.trainable_variables, unconnected_gradients="zero")
         return [tf.convert_to_tensor(gradient) for gradient in gradients]
 

@@ -163,6 +163,12 @@ class LabelSettings(Section):
     cutmix_alpha: Annotated[float, Field(ge=0)] = 0.0
     """A view may be a mixture of two photos; which two, and how, is part of the view."""
 
+    @model_validator(mode="after")
+    def _mixes_what_is_labelled(self) -> "LabelSettings":
+        if self.views == "unaugmented" and (self.mixup_alpha or self.cutmix_alpha):
+            raise ValueError("`unaugmented` labels are of plain photos; drop `mixup_alpha` and `cutmix_alpha`")
+        return self
+
 
 SoftLoss = Literal["kl_divergence", "reverse_kl", "jensen_shannon", "dkd", "dist", "standardized_kl", "mse"]
 

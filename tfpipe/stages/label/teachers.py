@@ -21,7 +21,7 @@ from tfpipe.data.records import Records, classes_sha256
 from tfpipe.labels.header import TeacherHeader, differences, read_teacher_header
 from tfpipe.labels.npz import NpzLabels
 from tfpipe.labels.sparse import align
-from tfpipe.labels.speaking import check_region, find_known, find_positions
+from tfpipe.labels.speaking import check_region, combine_weights, find_known, find_positions
 from tfpipe.models.saving import load_card, load_model
 from tfpipe.training.temperature import fit_temperature
 
@@ -130,6 +130,22 @@ def find_teachers(config: Config, workspace: Workspace, facts: Facts) -> list[Te
         spoken = sha256_bytes(np.packbits(teacher.speaks(facts)).tobytes())
         teachers.append(replace(teacher, header=replace(teacher.header, speaks_sha256=spoken)))
     return teachers
+
+
+def weigh(config: Config, teachers: list[Teacher], facts: Facts) -> Array:
+    """(num_examples, teachers) float32: how much each says of each example; rows sum to 1.
+
+    Raises:
+        MismatchError: when none of them speaks for an example, naming its region or class.
+    """
+    return combine_weights(
+        np.stack([teacher.speaks(facts) for teacher in teachers], axis=1),
+        tuple(teacher.weight for teacher in config.teachers),
+        facts.regions,
+        facts.labels,
+        tuple(teacher.region_filter for teacher in config.teachers),
+        facts.classes,
+    )
 
 
 def begin(teacher: Teacher, store: Path, others: Sequence[Path], records: Records) -> Teacher:

@@ -14,11 +14,10 @@ from tfpipe.core.workspace import Workspace
 from tfpipe.data.records import Records
 from tfpipe.labels.header import LabelHeader, TeacherHeader, check_header, read_teacher_header
 from tfpipe.labels.sparse import MOST_CLASSES
-from tfpipe.labels.speaking import combine_weights
 from tfpipe.labels.store import read_header
-from tfpipe.stages.label.teachers import Facts, Teacher, begin, find_teachers, gather_facts
+from tfpipe.stages.label.teachers import Facts, Teacher, begin, find_teachers, gather_facts, weigh
 from tfpipe.stages.label.units import Unit, list_units
-from tfpipe.stages.phases import training_records
+from tfpipe.stages.phases import check_loss, training_records
 
 Array = np.ndarray
 
@@ -54,8 +53,9 @@ def open_work(config: Config, workspace: Workspace) -> Work:
     records, store = training_records(config, workspace), store_dir(config, workspace)
     facts = gather_facts(records)
     _check_top_k(config, facts)
+    check_loss(config, kept=min(config.label.top_k, len(facts.classes)), num_classes=len(facts.classes))
     teachers = find_teachers(config, workspace, facts)
-    weights = _weigh(config, teachers, facts)
+    weights = weigh(config, teachers, facts)
     before = _folders_before(config, workspace)
     validation = Records(records.directory, "validation")
     teachers = [begin(teacher, store, list(before), validation) for teacher in teachers]
@@ -92,6 +92,15 @@ def open_labels(config: Config, workspace: Workspace, records: Records) -> tuple
     return store, found
 
 
+def teachers_as_asked(config: Config, workspace: Workspace) -> list[Teacher]:
+    """A student's teachers, with the temperatures that were fitted for its labels."""
+    teachers = find_teachers(config, workspace, gather_facts(training_records(config, workspace)))
+    if config.label.views == "live":
+        return teachers
+    found = read_header(store_dir(config, workspace))
+    return [as_fitted(*pair) for pair in zip(teachers, found.teachers, strict=True)]
+
+
 def as_fitted(teacher: Teacher, found: TeacherHeader) -> Teacher:
     """The teacher with the temperature that was fitted for its labels, where one is to be fitted at all."""
     if not (teacher.header.calibrated_on and found.calibrated_on):
@@ -107,17 +116,6 @@ def as_fitted(teacher: Teacher, found: TeacherHeader) -> Teacher:
 def _header(config: Config, teachers: list[Teacher]) -> LabelHeader:
     names = tuple(teacher.name for teacher in teachers)
     return LabelHeader(names, tuple(t.header for t in teachers), tuple(t.weight for t in config.teachers))
-
-
-def _weigh(config: Config, teachers: list[Teacher], facts: Facts) -> Array:
-    return combine_weights(
-        np.stack([teacher.speaks(facts) for teacher in teachers], axis=1),
-        tuple(teacher.weight for teacher in config.teachers),
-        facts.regions,
-        facts.labels,
-        tuple(teacher.region_filter for teacher in config.teachers),
-        facts.classes,
-    )
 
 
 def _check_top_k(config: Config, facts: Facts) -> None:
