@@ -234,7 +234,7 @@ def test_metrics_tell_how_teachers_compare(garden: Path, two: Path) -> None:
 
 
 def test_unaugmented_labels_are_of_the_plain_photo(garden: Path) -> None:
-    label(garden, "plain", teachers_of(garden, "sharp"), label={"views": "unaugmented", "mixup_alpha": 0.5})
+    label(garden, "plain", teachers_of(garden, "sharp"), label={"views": "unaugmented"})
     header = read_header(store_of(garden, "plain"))
     network, card = load_model(garden / "sharp.keras")
     batches = view_batches(

@@ -215,14 +215,13 @@ def _brought(name: str, path: Path, settings: TeacherSettings, config: Config, f
 
 def _header(settings: TeacherSettings, config: Config, facts: Facts) -> TeacherHeader:
     """What does not depend on the teacher's file."""
-    unaugmented = config.label.views == "unaugmented"
     return TeacherHeader(
         model_sha256="",
         knowledge_sha256="",
         preprocessing_sha256="",
-        augmentation="none" if unaugmented else config.data.augmentation,
-        mixup_alpha=0.0 if unaugmented else config.label.mixup_alpha,
-        cutmix_alpha=0.0 if unaugmented else config.label.cutmix_alpha,
+        augmentation="none" if config.label.views == "unaugmented" else config.data.augmentation,
+        mixup_alpha=config.label.mixup_alpha,
+        cutmix_alpha=config.label.cutmix_alpha,
         view_seed=config.seed,
         views=config.label.views if isinstance(config.label.views, int) else 1,
         region=settings.region_filter,
