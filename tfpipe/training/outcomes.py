@@ -52,7 +52,7 @@ def judge(logits: Array, labels: Array) -> Outcomes:
         logits: (num_examples, num_classes); may lie on the disk.
         labels: (num_examples,) class ids.
     """
-    parts = [_judge_part(*part) for part in _in_chunks(logits, labels)]
+    parts = [_judge_part(*part) for part in in_chunks(logits, labels)]
     places, losses, answers, probs = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Outcomes(logits.shape[-1], labels, places, losses, answers, probs)
 
@@ -67,12 +67,12 @@ def label_places(logits: Array, labels: Array) -> Array:
 
     A tie goes to the first class, as in argmax. What is not a number is never right.
     """
-    return np.concatenate([_places(*part) for part in _in_chunks(logits, labels)])
+    return np.concatenate([_places(*part) for part in in_chunks(logits, labels)])
 
 
 def cross_entropy(logits: Array, labels: Array) -> float:
     """Mean over rows, in nats."""
-    losses = [_of_labels(-_log_softmax(part), its_labels) for part, its_labels in _in_chunks(logits, labels)]
+    losses = [_of_labels(-log_softmax(part), its_labels) for part, its_labels in in_chunks(logits, labels)]
     return float(np.concatenate(losses).mean())
 
 
@@ -85,20 +85,21 @@ def mean_log_probs(logits: Array) -> Array:
     Returns:
         (batch, num_classes) float32.
     """
-    log_probs = _log_softmax(logits.astype(np.float64))
+    log_probs = log_softmax(logits.astype(np.float64))
     highest = log_probs.max(axis=0)
     mean: Array = highest + np.log(np.exp(log_probs - highest).mean(axis=0))
     return mean.astype(np.float32)
 
 
-def _in_chunks(logits: Array, labels: Array) -> Iterator[tuple[Array, Array]]:
+def in_chunks(logits: Array, labels: Array) -> Iterator[tuple[Array, Array]]:
+    """Rows of both, in order, at most `CHUNK` logits at a time."""
     rows = max(1, CHUNK // logits.shape[-1])
     for start in range(0, len(labels), rows):
         yield logits[start : start + rows], labels[start : start + rows]
 
 
 def _judge_part(logits: Array, labels: Array) -> tuple[Array, Array, Array, Array]:
-    log_probs = _log_softmax(logits)
+    log_probs = log_softmax(logits)
     answers = _top(logits, min(TOP, logits.shape[-1]))
     probs = np.exp(np.take_along_axis(log_probs, answers, axis=-1))
     return _places(logits, labels), _of_labels(-log_probs, labels), answers, probs
@@ -127,7 +128,8 @@ def _top(logits: Array, count: int) -> Array:
     return answers
 
 
-def _log_softmax(logits: Array) -> Array:
+def log_softmax(logits: Array) -> Array:
+    """Over the last axis."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     log_probs: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return log_probs

@@ -12,6 +12,7 @@ from tfpipe.core.settings.base import (
     Precision,
     Sampling,
     Section,
+    SetKind,
     SplitName,
     Task,
 )
@@ -28,7 +29,7 @@ from tfpipe.core.settings.data import (
     SourceName,
     SplitSettings,
 )
-from tfpipe.core.settings.results import EvaluateSettings, ExportSettings, VerifySettings
+from tfpipe.core.settings.results import CalibrateSettings, EvaluateSettings, ExportSettings, VerifySettings
 from tfpipe.core.settings.training import (
     AUTO_BATCH,
     CallbackSettings,
@@ -49,6 +50,7 @@ __all__ = [
     "AuditSettings",
     "Augmentation",
     "BaselineSettings",
+    "CalibrateSettings",
     "CallbackSettings",
     "ClassWeights",
     "Count",
@@ -69,6 +71,7 @@ __all__ = [
     "RowField",
     "Sampling",
     "Section",
+    "SetKind",
     "SnapshotSettings",
     "SourceName",
     "SplitName",
