@@ -1,4 +1,4 @@
-"""`calibrate` on three colours: its files agree with the network's logits, with each other, and with the plan's words."""
+"""`calibrate` on three colours: its files agree with the network's logits, and with each other."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from colours import MEANS, SIDE, SIZES, make_workspace, settings, write_teacher
+from colours import SIDE, SIZES, make_workspace, settings, write_teacher
 from PIL import Image
 from scipy.special import softmax
 from sklearn.calibration import calibration_curve
@@ -32,7 +32,11 @@ from tfpipe.stages.calibrate.report import iter_sentences
 CLASSES = sorted(SIZES)
 UNSURE = ((-3.0, -1.8, 3.0), (0.0, 1.2, 0.0), (0.0, 0.0, 0.0))
 """Of a network that knows red well, and the others by little."""
-ASKED = ("calibrate.temperature=always", "calibrate.min_answers=5", "calibrate.sets=class_conditional")
+ASKED = (
+    *("calibrate.temperature=always", "calibrate.min_answers=5", "calibrate.sets=class_conditional"),
+    "calibrate.resamples=100",
+)
+Asked = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 @pytest.fixture(scope="module")
@@ -58,18 +62,22 @@ def document(workspace: Workspace, metrics: dict[str, Any], config: Config) -> d
     return found
 
 
-def asked(workspace: Workspace, config: Config, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and labels, from the network itself."""
+@pytest.fixture(scope="module")
+def asked(workspace: Workspace, config: Config, metrics: dict[str, Any]) -> Asked:
+    """Split → logits and labels, from the network itself."""
     network, card = load_model(workspace.best_path(config))
-    batches = list(evaluation_batches(Records(workspace.records_dir(config), split), card.image_input, batch_size=64))
-    logits = np.concatenate([network(images).numpy() for images, _ in batches])
-    return logits.astype(np.float64), Records(workspace.records_dir(config), split).facts()[2]
+    found = {}
+    for split in ("validation", "test"):
+        records = Records(workspace.records_dir(config), split)
+        ((images, _),) = evaluation_batches(records, card.image_input, batch_size=64)
+        found[split] = (network(images).numpy(), records.facts()[2])
+    return found
 
 
 def test_the_plans_keys_are_those_of_the_network_on_validation(
-    workspace: Workspace, config: Config, document: dict[str, Any]
+    workspace: Workspace, config: Config, document: dict[str, Any], asked: Asked
 ) -> None:
-    logits, labels = asked(workspace, config, "validation")
+    logits, labels = asked["validation"]
     probs = softmax(logits, axis=-1)
     assert document["true_labels"] == labels.tolist()
     assert document["predicted_labels"] == probs.argmax(axis=-1).tolist()
@@ -83,11 +91,11 @@ def test_the_plans_keys_are_those_of_the_network_on_validation(
 
 
 def test_the_head_is_of_test_and_follows_from_the_short_form_alone(
-    workspace: Workspace, config: Config, metrics: dict[str, Any], document: dict[str, Any]
+    workspace: Workspace, config: Config, metrics: dict[str, Any], document: dict[str, Any], asked: Asked
 ) -> None:
     """As the page will do it."""
     short = json.loads(workspace.page_calibration_path(config).read_text())
-    logits, labels = asked(workspace, config, "test")
+    logits, labels = asked["test"]
     probs = softmax(logits / short["temperature"], axis=-1)
     answered = probs.max(axis=-1) >= short["threshold"]
     right = probs.argmax(axis=-1) == labels
@@ -119,8 +127,8 @@ def test_regions_are_told_apart(metrics: dict[str, Any]) -> None:
     assert np.mean(losses) == pytest.approx(metrics["test"]["after"]["nll"])
 
 
-def test_test_photos_have_no_say(workspace: Workspace, config: Config, metrics: dict[str, Any]) -> None:
-    calibration = fit_calibration(*asked(workspace, config, "validation"), config.calibrate)
+def test_test_photos_have_no_say(workspace: Workspace, config: Config, metrics: dict[str, Any], asked: Asked) -> None:
+    calibration = fit_calibration(*asked["validation"], config.calibrate)
     assert metrics["temperature"] == pytest.approx(calibration.temperature, rel=1e-5)
     assert metrics["threshold"] == pytest.approx(calibration.threshold.value, rel=1e-5)
     assert metrics["validation"]["after"]["nll"] < metrics["validation"]["before"]["nll"]
@@ -177,14 +185,16 @@ def test_what_was_decided_is_said(
     workspace: Workspace,
     config: Config,
     metrics: dict[str, Any],
-    capsys: pytest.CaptureFixture[str],
     overrides: tuple[str, ...],
     applied: bool | None,
     told: str,
+    asked: Asked,
 ) -> None:
-    changed = settings(workspace, "teacher", *(f"calibrate.{override}" for override in overrides))
-    logits, labels = asked(workspace, config, "validation")
-    said = calibrate.Said(np.full(len(labels), ""), labels, logits.astype(np.float32))
+    changed = settings(
+        workspace, "teacher", "calibrate.resamples=5", *(f"calibrate.{override}" for override in overrides)
+    )
+    logits, labels = asked["validation"]
+    said = calibrate.Said(np.full(len(labels), ""), labels, logits)
     calibration = fit_calibration(said.logits, said.labels, changed.calibrate)
     found = calibrate._measure(calibration, said, said, changed)
     sentences = list(iter_sentences(found, changed.calibrate))
@@ -235,7 +245,7 @@ def test_a_model_of_other_classes_is_refused(workspace: Workspace, third: Config
 
 
 def test_a_regional_model_is_calibrated_on_its_region(workspace: Workspace, third: Config) -> None:
-    changed = settings(workspace, "third", "data.region=EU", "calibrate.min_answers=5")
+    changed = settings(workspace, "third", "data.region=EU", *ASKED)
     write_teacher(workspace, changed, UNSURE, pixels=2)
     found = calibrate.run(changed, workspace)
     assert list(found["test"]["by_region"]) == ["EU"]
