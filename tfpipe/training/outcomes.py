@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CHUNK = 2**24
-"""Logits looked at at a time: all of many images' by many classes would not fit into memory twice."""
+CHUNK = 2**20
+"""Logits looked at at a time: all of many images' by many classes would not fit into memory twice, and these fit
+into a processor's cache."""
 
 TOP = 5
 """Answers that are kept of each photo."""

@@ -28,7 +28,7 @@ def fit_temperature(logits: Array, labels: Array) -> float:
 
     # In 1 / temperature it is convex, so that there is one minimum, in the logarithm too.
     bounds = (np.log(COLDEST), np.log(HOTTEST))
-    found = minimize_scalar(negative_log_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(negative_log_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-5})
     return float(np.exp(found.x))
 
 
