@@ -26,8 +26,9 @@ from tfpipe.data.pipeline import evaluation_batches
 from tfpipe.data.records import Records, classes_sha256
 from tfpipe.models.saving import Card, load_model, save_model, weights_sha256
 from tfpipe.stages import STEPS, calibrate
-from tfpipe.stages.calibrate.decisions import fit_calibration
+from tfpipe.stages.calibrate.decisions import Calibration, fit_calibration
 from tfpipe.stages.calibrate.report import iter_sentences
+from tfpipe.training.threshold import Threshold
 
 CLASSES = sorted(SIZES)
 UNSURE = ((-3.0, -1.8, 3.0), (0.0, 1.2, 0.0), (0.0, 0.0, 0.0))
@@ -72,6 +73,13 @@ def asked(workspace: Workspace, config: Config, metrics: dict[str, Any]) -> Aske
         ((images, _),) = evaluation_batches(records, card.image_input, batch_size=64)
         found[split] = (network(images).numpy(), records.facts()[2])
     return found
+
+
+@pytest.fixture
+def third(workspace: Workspace) -> Iterator[Config]:
+    config = settings(workspace, "third", *ASKED)
+    yield config
+    shutil.rmtree(workspace.run_dir(config))
 
 
 def test_the_plans_keys_are_those_of_the_network_on_validation(
@@ -213,14 +221,16 @@ def test_a_network_that_is_never_wrong_has_no_temperature(workspace: Workspace) 
     assert calibration.threshold.reached
 
 
+def test_a_threshold_that_no_photo_reaches_is_told_in_json_that_a_browser_reads(config: Config, asked: Asked) -> None:
+    logits, labels = asked["test"]
+    said = calibrate.Said(np.full(len(labels), ""), labels, logits)
+    beyond = Calibration(1.0, 1.0, Threshold(2.0, reached=True), None)
+    short = calibrate._short(beyond, calibrate._measure(beyond, said, said, config), config)
+    assert json.loads(json.dumps(short, allow_nan=False)) == short
+    assert (short["coverage"], short["precision"], short["sets"]) == (0, None, None)
+
+
 # What cannot be calibrated
-
-
-@pytest.fixture
-def third(workspace: Workspace) -> Iterator[Config]:
-    config = settings(workspace, "third")
-    yield config
-    shutil.rmtree(workspace.run_dir(config))
 
 
 def test_what_is_no_number_is_refused_by_the_photos_id(workspace: Workspace, third: Config) -> None:

@@ -146,14 +146,14 @@ def _short(calibration: Calibration, metrics: Metrics, config: Config) -> Metric
 
     Probabilities are softmax(logits / temperature); the answer is "not conclusive" when the largest is below
     `threshold`; a set has every class with a probability of at least 1 - its own quantile in `of_class`, by id, or
-    else 1 - `quantile`. `precision` and `coverage` are those of test.
+    else 1 - `quantile`. `precision` and `coverage` are those of test; no number, if nothing is answered there.
     """
     sets = calibration.sets
     of_class = {str(number): quantile for number, quantile in sets.of_class.items()} if sets else {}
     return {
         "temperature": calibration.temperature,
         "threshold": calibration.threshold.value,
-        "precision": metrics["precision"],
+        "precision": finite(metrics["precision"]),
         "coverage": metrics["coverage"],
         "target_precision": config.calibrate.precision,
         "sets": sets and {"level": sets.level, "quantile": sets.quantile, "of_class": of_class},
