@@ -96,6 +96,9 @@ def test_the_plans_keys_are_those_of_the_network_on_validation(
     shares, means = calibration_curve(right, document["predicted_probs"], n_bins=15)
     assert document["mce"] == pytest.approx(np.abs(shares - means).max())
     assert document["ece"] < document["mce"]
+    assert document["threshold"] in document["calibrated_probs"]
+    answered = np.array(document["calibrated_probs"]) >= document["threshold"]
+    assert document["validation"]["threshold"]["precision"] == right[answered].mean() >= 0.95
 
 
 def test_the_head_is_of_test_and_follows_from_the_short_form_alone(
@@ -183,7 +186,7 @@ def test_criteria_may_ask_for_any_number(workspace: Workspace, metrics: dict[str
         (("temperature=never",), False, "the settings say never"),
         (("temperature=always",), True, "the settings say always"),
         (("max_ece=1",), False, "not applied: validation ECE is 0.*, not above 1"),
-        (("max_ece=0",), True, "applied: validation ECE is 0.*, above 0"),
+        (("max_ece=0",), True, r"applied: validation ECE is 0.*, above 0, and 0\.\d+ with it"),
         (("min_answers=17",), None, "no threshold: validation has 16 photos, and calibrate.min_answers asks for 17"),
         (("precision=1", "min_answers=16"), None, "no threshold reaches 100 % on validation; 0.* is the best there is"),
         (("precision=0.5", "min_answers=1"), None, r"on validation \d.* % \[.*\] of the answers are right, 100 % \["),
@@ -213,6 +216,21 @@ def test_what_was_decided_is_said(
         assert (found["coverage"], found["precision"]) == (1, found["test"]["after"]["top1_accuracy"])
 
 
+def test_wrong_labels_do_not_make_a_good_network_doubt(workspace: Workspace) -> None:
+    """One in fifty, where it is surest: they ask for a temperature that makes all other answers too unsure."""
+    labels = np.arange(1000) % 3
+    logits = np.random.default_rng(0).normal(0, 1, (1000, 3)).astype(np.float32)
+    logits[np.arange(1000), labels] += np.where(np.arange(1000) % 50, 7, 60)
+    labels[::50] = (labels[::50] + 1) % 3
+    changed = settings(workspace, "teacher", "calibrate.max_ece=0", "calibrate.resamples=5")
+    calibration = fit_calibration(logits, labels, changed.calibrate)
+    assert calibration.fitted_temperature > 2
+    assert calibration.temperature == 1
+    said = calibrate.Said(np.full(1000, ""), labels, logits)
+    sentences = list(iter_sentences(calibrate._measure(calibration, said, said, changed), changed.calibrate))
+    assert re.search(r"not applied: validation ECE is 0\.0\d+, above 0, but 0\.\d+ with it", sentences[0]), sentences
+
+
 def test_a_network_that_is_never_wrong_has_no_temperature(workspace: Workspace) -> None:
     labels = np.arange(40) % 3
     changed = settings(workspace, "teacher", "calibrate.temperature=always")
@@ -224,7 +242,7 @@ def test_a_network_that_is_never_wrong_has_no_temperature(workspace: Workspace) 
 def test_a_threshold_that_no_photo_reaches_is_told_in_json_that_a_browser_reads(config: Config, asked: Asked) -> None:
     logits, labels = asked["test"]
     said = calibrate.Said(np.full(len(labels), ""), labels, logits)
-    beyond = Calibration(1.0, 1.0, Threshold(2.0, reached=True), None)
+    beyond = Calibration(1.0, 1.0, 0.0, Threshold(2.0, reached=True), None)
     short = calibrate._short(beyond, calibrate._measure(beyond, said, said, config), config)
     assert json.loads(json.dumps(short, allow_nan=False)) == short
     assert (short["coverage"], short["precision"], short["sets"]) == (0, None, None)

@@ -133,6 +133,15 @@ def test_the_interval_holds_the_true_error_about_as_often_as_it_says() -> None:
     assert held >= 71
 
 
+def test_the_interval_is_about_the_error_however_few_the_photos() -> None:
+    """Plain resamples of a perfect model's answers lie above it."""
+    for seed in range(20):
+        found = describe(drawn(100, seed), resamples=100, seed=0)
+        assert found["intervals"]["ece"]["low"] <= found["ece"] <= found["intervals"]["ece"]["high"]
+        middle = np.mean([found["intervals"]["ece_equal_mass"][end] for end in ("low", "high")])
+        assert middle == pytest.approx(found["ece_equal_mass"], abs=0.03)
+
+
 def test_chance_alone_makes_an_error_and_it_is_told() -> None:
     perfect = [reliability(each.confidences, each.right)["ece"] for each in (drawn(150, seed) for seed in range(200))]
     assert ece_by_chance(drawn(150, 0).confidences, draws=500, seed=1) == pytest.approx(np.mean(perfect), rel=0.08)

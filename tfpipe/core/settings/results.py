@@ -31,7 +31,8 @@ class CalibrateSettings(Section):
     """How sure the model may say that it is, and when it says nothing."""
 
     temperature: Literal["auto", "always", "never"] = "auto"
-    """Whether to divide the logits by the fitted temperature; `auto`: if the validation ECE is above `max_ece`."""
+    """Whether to divide the logits by the fitted temperature; `auto`: if the validation ECE is above `max_ece`,
+    and lower with it."""
     max_ece: Fraction = 0.1
     precision: Fraction = 0.95
     """Share of the answers that is to be right: the threshold is the smallest confidence with it on validation."""

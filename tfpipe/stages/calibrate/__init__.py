@@ -108,6 +108,7 @@ def _measure(calibration: Calibration, validation: Said, test: Said, config: Con
         "mce": fitted["before"]["mce"],
         "temperature": calibration.temperature,
         "fitted_temperature": calibration.fitted_temperature,
+        "fitted_ece": calibration.fitted_ece,
         "ece_before": checked["before"]["ece"],
         "ece_after": checked["after"]["ece"],
         "threshold": calibration.threshold.value,

@@ -27,6 +27,8 @@ class Calibration:
     temperature: float
     """That logits are divided by; 1, if the fitted one is not applied."""
     fitted_temperature: float
+    fitted_ece: float
+    """The expected calibration error that the fitted temperature leaves on the photos that it was fitted on."""
     threshold: Threshold
     sets: SetRule | None
 
@@ -40,9 +42,10 @@ def fit_calibration(logits: Array, labels: Array, settings: CalibrateSettings) -
         settings: what is asked.
     """
     fitted = fit_temperature(logits, labels)
-    plain = judge_probabilities(logits, labels, 1.0)
-    ece = reliability(plain.confidences, plain.right)["ece"]
-    applied = settings.temperature == "always" or (settings.temperature == "auto" and ece > settings.max_ece)
+    ece, fitted_ece = (_ece(logits, labels, value) for value in (1.0, fitted))
+    # A few sure and wrong answers, as wrong labels are, weigh more in the likelihood than in the error: it may rise.
+    helps = ece > settings.max_ece and fitted_ece < ece
+    applied = settings.temperature == "always" or (settings.temperature == "auto" and helps)
     temperature = fitted if applied and not is_at_bound(fitted) else 1.0
     judged = judge_probabilities(logits, labels, temperature)
     threshold = choose_threshold(
@@ -51,7 +54,7 @@ def fit_calibration(logits: Array, labels: Array, settings: CalibrateSettings) -
     sets = None
     if settings.sets != "none":
         sets = fit_sets(judged.label_probs, labels, level=settings.set_level, kind=settings.sets)
-    return Calibration(temperature, fitted, threshold, sets)
+    return Calibration(temperature, fitted, fitted_ece, threshold, sets)
 
 
 def check_calibration(
@@ -81,3 +84,8 @@ def check_calibration(
 
     whole = check(np.ones(len(labels), bool)) | risk_coverage(after.confidences, after.right)
     return whole | {"by_region": {str(region): check(regions == region) for region in np.unique(regions) if region}}
+
+
+def _ece(logits: Array, labels: Array, temperature: float) -> float:
+    judged = judge_probabilities(logits, labels, temperature)
+    return float(reliability(judged.confidences, judged.right)["ece"])

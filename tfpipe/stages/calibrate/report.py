@@ -38,16 +38,19 @@ def iter_sentences(metrics: Metrics, settings: CalibrateSettings) -> Iterator[st
 
 
 def _of_temperature(metrics: Metrics, settings: CalibrateSettings) -> str:
-    fitted, ece = metrics["fitted_temperature"], f"validation ECE is {metrics['ece']:.3f}"
+    ece, limit = f"validation ECE is {metrics['ece']:.3f}", f"{settings.max_ece:g}"
+    fitted, then = f"temperature {metrics['fitted_temperature']:.3f}", f"{metrics['fitted_ece']:.3f} with it"
     if settings.temperature == "never":
-        return f"temperature {fitted:.3f} fitted, not applied: the settings say never; {ece}"
-    if is_at_bound(fitted):
-        return f"no temperature applied: validation has no best one, the fit ends at {fitted:.3g}; {ece}"
+        return f"{fitted} fitted, not applied: the settings say never; {ece}, {then}"
+    if is_at_bound(metrics["fitted_temperature"]):
+        return f"no temperature applied: validation has no best one, the fit ends at {fitted}; {ece}"
     if settings.temperature == "always":
-        return f"temperature {fitted:.3f} applied: the settings say always; {ece}"
-    if metrics["ece"] > settings.max_ece:
-        return f"temperature {fitted:.3f} applied: {ece}, above {settings.max_ece:g}"
-    return f"temperature {fitted:.3f} fitted, not applied: {ece}, not above {settings.max_ece:g}"
+        return f"{fitted} applied: the settings say always; {ece}, {then}"
+    if metrics["ece"] <= settings.max_ece:
+        return f"{fitted} fitted, not applied: {ece}, not above {limit}"
+    if metrics["temperature"] == 1:
+        return f"{fitted} fitted, not applied: {ece}, above {limit}, but {then}"
+    return f"{fitted} applied: {ece}, above {limit}, and {then}"
 
 
 def _of_error(checked: Metrics) -> str:
