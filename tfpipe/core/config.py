@@ -66,6 +66,7 @@ class Config(s.Section):
     distillation: s.DistillationSettings = s.DistillationSettings()
     finetune: s.FinetuneSettings = s.FinetuneSettings()
     evaluate: s.EvaluateSettings = s.EvaluateSettings()
+    calibrate: s.CalibrateSettings = s.CalibrateSettings()
     export: s.ExportSettings = s.ExportSettings()
     verify: s.VerifySettings = s.VerifySettings()
     criteria: dict[str, dict[str, str]] = Field(default={})

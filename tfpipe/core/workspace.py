@@ -68,6 +68,14 @@ class Workspace:
         """The fitted model of a teacher's or a student's settings."""
         return self.step_dir(config, "distill" if config.role == "student" else "teach") / "best.keras"
 
+    def calibration_path(self, config: Config) -> Path:
+        """What `calibrate` found, whole."""
+        return self.step_dir(config, "calibrate") / "calibration.json"
+
+    def page_calibration_path(self, config: Config) -> Path:
+        """The little of it that travels with every export."""
+        return self.step_dir(config, "calibrate") / "page.json"
+
     def exported_dir(self, config: Config) -> Path:
         """The static site."""
         return self.root / "exported" / config.name

@@ -136,11 +136,19 @@ def plot_confusion(matrix: Array, names: Sequence[str], num_classes: int, path: 
 
 def plot_reliability(reliability: Numbers, path: Path) -> None:
     """Accuracy against confidence, and how many photos have how much of it."""
-    bins = [each for each in reliability["bins"] if each["count"]]
     figure = new_figure(6, 6.4)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    draw_reliability(
+        above, below, reliability["bins"], f"reliability: expected calibration error {reliability['ece']:.3f}"
+    )
+    save_png(figure, path)
+
+
+def draw_reliability(above: Axes, below: Axes, all_bins: Sequence[Numbers], title: str) -> None:
+    """The bins' accuracies, and below them their sizes."""
+    bins = [each for each in all_bins if each["count"]]
     lows, widths = [each["low"] for each in bins], [each["high"] - each["low"] for each in bins]
-    dress(above, f"reliability: expected calibration error {reliability['ece']:.3f}", y="share that is right")
+    dress(above, title, y="share that is right")
     above.bar(lows, [each["accuracy"] for each in bins], widths, align="edge", color=LEAF, edgecolor=PAPER)
     above.plot([0, 1], [0, 1], color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)), label="as sure as right")
     confidences, accuracies = ([each[name] for each in bins] for name in ("confidence", "accuracy"))
@@ -154,7 +162,6 @@ def plot_reliability(reliability: Numbers, path: Path) -> None:
     below.bar(lows, [each["count"] for each in bins], widths, align="edge", color=GREEN, edgecolor=PAPER)
     below.set_xlim(0, 1)
     in_percent(below, "x")
-    save_png(figure, path)
 
 
 def plot_against(name: str, against: Mapping[str, Numbers], path: Path) -> None:

@@ -84,6 +84,14 @@ def _check_comparable(config: Config, other: Config) -> None:
     raise ConfigError(f"{config.path}: evaluate.against: {other.path} {found}. Compare models on the same photos.")
 
 
+def _calibrate_needs(config: Config) -> list[Need]:
+    return [(_dataset(config), "pack"), _fitted(config)]
+
+
+def _export_needs(config: Config) -> list[Need]:
+    return [(_dataset(config), "pack"), _fitted(config), (config, "evaluate"), (config, "calibrate")]
+
+
 def _verify_needs(config: Config) -> list[Need]:
     return [(_dataset(config), "pack"), (config, "export")]
 
@@ -95,7 +103,7 @@ def _run_needs(config: Config) -> list[Need]:
     if config.role == "teacher":
         return [(config, "evaluate")]
     teachers: list[Need] = [(t, "evaluate") for t in config.teacher_configs if t]
-    return [*teachers, (config, "evaluate"), (config, "verify")]
+    return [*teachers, (config, "evaluate"), (config, "calibrate"), (config, "verify")]
 
 
 def _expect_role(config: Config, role: Role, step: str) -> None:
@@ -277,10 +285,21 @@ STEPS = {
             version=3,
         ),
         Step(
+            name="calibrate",
+            summary="Make confidence mean what it says, and find when to say nothing.",
+            sections=("seed", "deterministic", "data.region", "calibrate"),
+            needs=_calibrate_needs,
+            outputs=lambda config, workspace: [
+                workspace.calibration_path(config),
+                workspace.page_calibration_path(config),
+            ],
+            headline=("ece", "ece_after", "temperature", "threshold", "coverage", "precision"),
+        ),
+        Step(
             name="export",
             summary="Convert to TensorFlow.js and build the page.",
             sections=("export",),
-            needs=lambda config: [(_dataset(config), "pack"), _fitted(config), (config, "evaluate")],
+            needs=_export_needs,
             outputs=lambda config, workspace: [
                 workspace.exported_dir(config),
                 *_in_step_dir("export", "saved_model", "float32", "float16")(config, workspace),

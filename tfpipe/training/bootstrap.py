@@ -51,10 +51,21 @@ def resample(outcomes: Outcomes, regions: Array, *, resamples: int, seed: int) -
         resamples: how many.
         seed: of the draws.
     """
-    sums = _sums(outcomes, regions)
-    rows = max(1, CHUNK // max(sums.shape))
-    parts = [_measures(weights @ sums, regions) for weights in _draw(sums.shape[0], resamples, rows, seed)]
+    parts = [_measures(sums, regions) for sums in iter_sums(_sums(outcomes, regions), resamples=resamples, seed=seed)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def iter_sums(columns: csr_array, *, resamples: int, seed: int) -> Iterator[Array]:
+    """The sums of what each photo adds, over the photos of each resample: (some resamples, columns), in parts.
+
+    Args:
+        columns: (num_examples, columns).
+        resamples: how many in all.
+        seed: of the draws.
+    """
+    rows = max(1, CHUNK // max(columns.shape))
+    for weights in _draw(columns.shape[0], resamples, rows, seed):
+        yield weights @ columns
 
 
 def share_interval(values: Array, num_examples: int, *, level: float = LEVEL) -> Interval:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CHUNK = 2**24
-"""Logits looked at at a time: all of many images' by many classes would not fit into memory twice."""
+CHUNK = 2**20
+"""Logits looked at at a time: all of many images' by many classes would not fit into memory twice, and these fit
+into a processor's cache."""
 
 TOP = 5
 """Answers that are kept of each photo."""
@@ -52,7 +53,7 @@ def judge(logits: Array, labels: Array) -> Outcomes:
         logits: (num_examples, num_classes); may lie on the disk.
         labels: (num_examples,) class ids.
     """
-    parts = [_judge_part(*part) for part in _in_chunks(logits, labels)]
+    parts = [_judge_part(*part) for part in in_chunks(logits, labels)]
     places, losses, answers, probs = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Outcomes(logits.shape[-1], labels, places, losses, answers, probs)
 
@@ -67,12 +68,12 @@ def label_places(logits: Array, labels: Array) -> Array:
 
     A tie goes to the first class, as in argmax. What is not a number is never right.
     """
-    return np.concatenate([_places(*part) for part in _in_chunks(logits, labels)])
+    return np.concatenate([_places(*part) for part in in_chunks(logits, labels)])
 
 
 def cross_entropy(logits: Array, labels: Array) -> float:
     """Mean over rows, in nats."""
-    losses = [_of_labels(-log_softmax(part), its_labels) for part, its_labels in _in_chunks(logits, labels)]
+    losses = [_of_labels(-log_softmax(part), its_labels) for part, its_labels in in_chunks(logits, labels)]
     return float(np.concatenate(losses).mean())
 
 
@@ -91,14 +92,8 @@ def mean_log_probs(logits: Array) -> Array:
     return mean.astype(np.float32)
 
 
-def log_softmax(logits: Array) -> Array:
-    """(batch, num_classes) → logarithms of probabilities, the same shape."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    log_probs: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return log_probs
-
-
-def _in_chunks(logits: Array, labels: Array) -> Iterator[tuple[Array, Array]]:
+def in_chunks(logits: Array, labels: Array) -> Iterator[tuple[Array, Array]]:
+    """Rows of both, in order, at most `CHUNK` logits at a time."""
     rows = max(1, CHUNK // logits.shape[-1])
     for start in range(0, len(labels), rows):
         yield logits[start : start + rows], labels[start : start + rows]
@@ -132,3 +127,10 @@ def _top(logits: Array, count: int) -> Array:
         answers[:, place] = left.argmax(axis=-1)
         left[np.arange(len(left)), answers[:, place]] = -np.inf
     return answers
+
+
+def log_softmax(logits: Array) -> Array:
+    """Over the last axis."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_probs: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return log_probs

@@ -12,6 +12,7 @@ from tfpipe.core.settings.base import (
     Precision,
     Sampling,
     Section,
+    SetKind,
     SplitName,
     Task,
 )
@@ -28,7 +29,7 @@ from tfpipe.core.settings.data import (
     SourceName,
     SplitSettings,
 )
-from tfpipe.core.settings.results import EvaluateSettings, ExportSettings, VerifySettings
+from tfpipe.core.settings.results import CalibrateSettings, EvaluateSettings, ExportSettings, VerifySettings
 from tfpipe.core.settings.training import (
     AUTO_BATCH,
     CallbackSettings,
@@ -50,6 +51,7 @@ __all__ = [
     "AuditSettings",
     "Augmentation",
     "BaselineSettings",
+    "CalibrateSettings",
     "CallbackSettings",
     "ClassWeights",
     "Count",
@@ -70,6 +72,7 @@ __all__ = [
     "RowField",
     "Sampling",
     "Section",
+    "SetKind",
     "SnapshotSettings",
     "SoftLoss",
     "SourceName",

@@ -10,6 +10,7 @@ Sampling = Literal["uniform", "class_balanced", "square_root", "effective_number
 ClassWeights = Literal["none", "balanced", "effective_number"]
 SplitName = Literal["train", "validation", "test"]
 Precision = Literal["float32", "float16"]
+SetKind = Literal["none", "marginal", "class_conditional"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]

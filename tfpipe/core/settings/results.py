@@ -1,11 +1,11 @@
 """Settings of the steps that judge a model and bring it to a page."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tfpipe.core.settings.base import Count, Fraction, Precision, Section, SplitName
+from tfpipe.core.settings.base import Count, Fraction, Precision, Section, SetKind, SplitName
 
 
 class EvaluateSettings(Section):
@@ -25,6 +25,27 @@ class EvaluateSettings(Section):
     """Most confused pairs of classes to show."""
     against: tuple[Path, ...] = ()
     """Settings files, relative to this one, of models to compare with this one, on the same photos."""
+
+
+class CalibrateSettings(Section):
+    """How sure the model may say that it is, and when it says nothing."""
+
+    temperature: Literal["auto", "always", "never"] = "auto"
+    """Whether to divide the logits by the fitted temperature; `auto`: if the validation ECE is above `max_ece`,
+    and lower with it."""
+    max_ece: Fraction = 0.1
+    precision: Fraction = 0.95
+    """Share of the answers that is to be right: the threshold is the smallest confidence with it on validation."""
+    coverage: Fraction = 0.8
+    """Share of the photos that is hoped to be answered."""
+    min_answers: Count = 30
+    """Validation photos that a threshold must leave: of fewer, chance decides how many are right."""
+    sets: SetKind = "none"
+    """Conformal prediction sets: one quantile, or one for each class with enough validation photos."""
+    set_level: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Share of the sets that is to hold the true class."""
+    resamples: Count = 1000
+    """Of the bootstrap that the 95 % intervals come from."""
 
 
 class ExportSettings(Section):
