@@ -21,7 +21,7 @@ from tfpipe.data.pipeline import view_batches
 from tfpipe.data.records import Records
 from tfpipe.labels.header import LabelHeader
 from tfpipe.labels.sparse import dense_logits
-from tfpipe.labels.store import iter_shards, read_header, read_weights
+from tfpipe.labels.store import iter_shards, labels_of_view, read_header, read_weights
 from tfpipe.models.saving import load_model
 from tfpipe.stages.label import teachers as label_teachers
 from tfpipe.stages.label import units as label_units
@@ -377,13 +377,11 @@ def test_an_npz_with_views_is_refused(garden: Path, tmp_path: Path) -> None:
         ("label.views=5", "2 views, wanted 5"),
         ("distillation.temperature=9", r"distillation temperature 3\.0, wanted 9\.0"),
         ("data.augmentation=none", "augmentation moderate, wanted none"),
-        ("teachers.0", "teachers label-g-sharp, label-g-soft, wanted label-g-soft"),
+        ("teachers=[{path: label/g/soft.keras}]", "teachers label-g-sharp, label-g-soft, wanted label-g-soft"),
     ],
 )
 def test_labels_made_with_something_else_are_refused(garden: Path, two: Path, change: str, told: str) -> None:
-    if change == "teachers.0":
-        change = f"teachers=[{{path: {garden / 'soft.keras'}}}]"
-    config = load_config(garden / "two.yaml", (change,))
+    config = load_config(garden / "two.yaml", (change.replace("label/g", str(garden)),))
     with pytest.raises(MismatchError, match=told):
         open_labels(config, Workspace(garden), train(garden))
 
@@ -396,8 +394,6 @@ def test_a_teacher_with_other_weights_is_another(garden: Path) -> None:
 
 
 def test_a_stream_of_the_store_is_in_step_with_the_records(garden: Path, two: Path) -> None:
-    from tfpipe.labels.store import labels_of_view
-
     pairs = tf.data.Dataset.zip(train(garden).examples(), labels_of_view(two, read_header(two), 0))
     regions = {example["region"].decode(): labels["teacher_weights"] for example, labels in pairs.as_numpy_iterator()}
     assert regions["EU"].tolist() == [1.0, 0.0]
