@@ -1,47 +1,117 @@
-"""`export`: the model as SavedModel and TensorFlow.js graph models, and the page around it."""
+"""`export`: the model for TensorFlow.js, TensorFlow Lite and TensorFlow, and the page around it."""
 
-from typing import get_args
+from typing import Any
+
+import keras
+import numpy as np
 
 from tfpipe.core.config import Config
-from tfpipe.core.errors import ConfigError
+from tfpipe.core.errors import ConfigError, MismatchError, MissingArtifactError, TfpipeError
+from tfpipe.core.files import read_json, sha256_json
 from tfpipe.core.settings import Precision
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.records import Records
+from tfpipe.exporters.graph_model import save_graph_model
+from tfpipe.exporters.precisions import in_precisions
 from tfpipe.exporters.saved_model import export_saved_model
 from tfpipe.exporters.site import Example, Site, build_site
-from tfpipe.exporters.tfjs import export_tfjs
+from tfpipe.exporters.tfjs import convert
+from tfpipe.exporters.tflite import export_tflite
 from tfpipe.models import find_family
+from tfpipe.models.folding import fold_batch_norms
 from tfpipe.models.saving import Card, load_model
+from tfpipe.quantization.grid import to_int8
+from tfpipe.stages import STEPS
 from tfpipe.training.reproducible import make_reproducible
+
+Json = dict[str, Any]
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:
     """Convert in every precision; the page gets the one that the settings name."""
     make_reproducible(config.seed, deterministic=False)
     network, card = load_model(workspace.best_path(config))
-    if not find_family(card.name).in_browser:
-        raise ConfigError(
-            f"{config.path}: {card.name} uses operations that browsers lack. Distil a student and export that."
-        )
+    _check(config, workspace, network, card)
+    calibration = read_calibration(config, workspace, card)
+    sizes = _convert(config, workspace, network, metadata(card, calibration))
     step_dir = workspace.step_dir(config, "export")
-    export_saved_model(network, step_dir / "saved_model")
-    sizes = {}
-    for precision in get_args(Precision):
-        export_tfjs(step_dir / "saved_model", step_dir / precision, precision)
-        sizes[precision] = sum(shard.stat().st_size for shard in (step_dir / precision).glob("*.bin"))
     site = Site(
         title=config.export.title,
         description=config.export.description,
         classes=card.classes,
         image_input=card.image_input,
         tfjs_dir=step_dir / config.export.precision,
+        tflite_path=step_dir / f"{tflite_precision(config)}.tflite",
+        calibration=calibration,
         examples=_examples(config, workspace),
         model_card=_model_card(config, card, sizes),
         manifest_path=workspace.run_dir(config) / "manifest.yaml",
     )
     build_site(site, workspace.exported_dir(config))
     return {"weight_bytes": sizes, "page": (workspace.exported_dir(config) / "index.html").as_posix()}
+
+
+def tflite_precision(config: Config) -> Precision:
+    """That of `exported/<config>/model.tflite`: the page's, but int8 for phones takes calibration data."""
+    return "float32" if config.export.precision == "float32" else "float16"
+
+
+def _convert(config: Config, workspace: Workspace, network: keras.Model, metadata: Json) -> dict[str, int]:
+    """Write every format; returns the weights' bytes of each TensorFlow.js precision."""
+    step_dir = workspace.step_dir(config, "export")
+    export_saved_model(fold_batch_norms(network), step_dir / "saved_model")
+    models = in_precisions(convert(step_dir / "saved_model"), to_int8)
+    for precision, model in models.items():
+        save_graph_model(model, step_dir / precision, metadata)
+    for float16 in (False, True):
+        name = "float16.tflite" if float16 else "float32.tflite"
+        export_tflite(step_dir / "saved_model", step_dir / name, float16=float16)
+    return {precision: model.weight_bytes for precision, model in models.items()}
+
+
+def _check(config: Config, workspace: Workspace, network: keras.Model, card: Card) -> None:
+    """Refuse what would be a page that does not work."""
+    path = workspace.best_path(config)
+    if not find_family(card.name).in_browser:
+        raise ConfigError(
+            f"{config.path}: {card.name} uses operations that browsers lack. Distil a student and export that."
+        )
+    if network.output_shape[-1] != len(card.classes):
+        raise MismatchError(
+            f"{path}: the model has {network.output_shape[-1]} outputs, but its list of classes has "
+            f"{len(card.classes)}. Train it again with `--force`."
+        )
+    broken = [weight.path for weight in network.weights if not np.isfinite(weight.numpy()).all()]
+    if broken:
+        raise TfpipeError(
+            f"{path}: {broken[0]} holds values that are not finite numbers: the training went astray. "
+            "Lower training.learning_rate and train it again with `--force`."
+        )
+
+
+def read_calibration(config: Config, workspace: Workspace, card: Card) -> Json | None:
+    """The short form of what `calibrate` found, which travels with the model."""
+    path = workspace.step_dir(config, "calibrate") / "page.json"
+    if not path.is_file():
+        if "calibrate" in STEPS:
+            raise MissingArtifactError(
+                f"{path} is missing: the page shows calibrated probabilities. "
+                f"Run `tfpipe calibrate --config {config.path}` first."
+            )
+        return None
+    calibration: Json = read_json(path)
+    if calibration["classes_sha256"] != sha256_json(card.classes):
+        raise MismatchError(
+            f"{path} was made with another list of classes than the model has. "
+            f"Run `tfpipe calibrate --config {config.path} --force`."
+        )
+    return calibration
+
+
+def metadata(card: Card, calibration: Json | None) -> Json:
+    """What stands in `model.json` beside the model, for those who take the model alone."""
+    return {"classes": card.classes} | ({"calibration": calibration} if calibration else {})
 
 
 def _examples(config: Config, workspace: Workspace) -> list[Example]:
