@@ -14,7 +14,7 @@ from tfpipe.exporters.saved_model import export_saved_model
 from tfpipe.exporters.tfjs import convert
 from tfpipe.models import build_model
 from tfpipe.models.folding import fold_batch_norms
-from tfpipe.quantization.grid import to_int8
+from tfpipe.quantization.rounding import kernels_on_grid, round_weights
 
 SIZE, CLASSES = 32, 5
 METADATA = {"classes": ["Acer", "Bellis", "Crocus", "Digitalis", "Ähre"]}
@@ -27,6 +27,8 @@ class Exported:
     network: keras.Model
     folded: keras.Model
     """What was exported: the same without batch norms."""
+    rounded: keras.Model
+    """The folded one with its weights as int8 has them."""
     graph: GraphModel
     saved_model_dir: Path
     float32_dir: Path
@@ -35,7 +37,7 @@ class Exported:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(tmp_path_factory: pytest.TempPathFactory, images: np.ndarray) -> Exported:
     keras.utils.clear_session()
     keras.utils.set_random_seed(2)
     settings = ModelSettings(name="mobilenetv2", alpha=0.35)
@@ -51,13 +53,14 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         )
     )
     folded = fold_batch_norms(network)
+    rounded = round_weights(folded, images)
     folder = tmp_path_factory.mktemp("exported")
     export_saved_model(folded, folder / "saved_model")
     graph = convert(folder / "saved_model")
-    for precision, model in in_precisions(graph, to_int8).items():
+    for precision, model in in_precisions(graph, kernels_on_grid(folded, rounded)).items():
         save_graph_model(model, folder / precision, METADATA)
     folders = (folder / name for name in ("saved_model", "float32", "float16", "int8"))
-    return Exported(network, folded, graph, *folders)
+    return Exported(network, folded, rounded, graph, *folders)
 
 
 def enlivened(network: keras.Model) -> keras.Model:

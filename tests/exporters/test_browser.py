@@ -17,7 +17,6 @@ from tfpipe.core.inputs import ImageInput
 from tfpipe.data.views import centre_square, normalise
 from tfpipe.exporters.browser import NAMES, find_chromium, open_page
 from tfpipe.exporters.site import Example, Site, build_site
-from tfpipe.quantization.rounding import round_weights
 
 SIZE = 32
 CLASSES = ["Acer campestre", "Bellis perennis", "Crocus", "Digitalis", "Ähre <b>"]
@@ -152,8 +151,7 @@ def test_the_page_answers_in_int8_as_the_rounded_network_does(
     site_dir: Path, chromium: Path, exported: Any, images: np.ndarray
 ) -> None:
     """On wasm, the multiplication done as the model loads."""
-    rounded = round_weights(exported.folded)
-    expected = softmax(rounded(images, training=False).numpy().astype(np.float64), axis=-1)
+    expected = softmax(exported.rounded(images, training=False).numpy().astype(np.float64), axis=-1)
     exact = softmax(exported.network(images, training=False).numpy().astype(np.float64), axis=-1)
     with open_page(site_dir, {"model": exported.int8_dir}, chromium) as page:
         found = [

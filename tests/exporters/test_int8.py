@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from graph_folders import load_weights, read_graph, read_weights, weight_bytes
@@ -16,12 +15,6 @@ from scipy.special import softmax
 
 from tfpipe.core.errors import EnvironmentProblemError
 from tfpipe.exporters.vendor import install_packages
-from tfpipe.quantization.rounding import round_weights
-
-
-@pytest.fixture(scope="module")
-def rounded(exported: Any) -> keras.Model:
-    return round_weights(exported.folded)
 
 
 def run_initializer(folder: Path) -> dict[str, np.ndarray]:
@@ -38,13 +31,13 @@ def run_initializer(folder: Path) -> dict[str, np.ndarray]:
     return {tensor["resourceId"]: values[name] for name, tensor in outputs.items()}
 
 
-def test_the_initializer_gives_the_kernels_of_the_rounded_network(exported: Any, rounded: keras.Model) -> None:
+def test_the_initializer_gives_the_kernels_of_the_rounded_network(exported: Any) -> None:
     products = run_initializer(exported.int8_dir)
     inputs = read_graph(exported.int8_dir)["signature"]["inputs"]
     captured = {name: products[tensor["resourceId"]] for name, tensor in inputs.items() if "resourceId" in tensor}
     assert len(captured) == len(products) == 53
     for name, kernel in captured.items():
-        layer = rounded.get_layer(re.sub(r"_1$", "", name.split("/")[0]))
+        layer = exported.rounded.get_layer(re.sub(r"_1$", "", name.split("/")[0]))
         np.testing.assert_array_equal(kernel, layer.kernel.numpy(), err_msg=name)
 
 
@@ -91,10 +84,10 @@ def predict_in_node(folder: Path, images: np.ndarray, tmp_path: Path) -> dict[st
 
 
 def test_a_plain_load_graph_model_answers_as_the_rounded_network(
-    exported: Any, rounded: keras.Model, images: np.ndarray, tmp_path: Path
+    exported: Any, images: np.ndarray, tmp_path: Path
 ) -> None:
     answer = predict_in_node(exported.int8_dir, images, tmp_path)
-    expected = softmax(rounded(images, training=False).numpy(), axis=-1)
+    expected = softmax(exported.rounded(images, training=False).numpy(), axis=-1)
     exact = softmax(exported.network(images, training=False).numpy(), axis=-1)
     found = softmax(np.reshape(answer["logits"], expected.shape), axis=-1)
     np.testing.assert_allclose(found, expected, atol=1e-5)

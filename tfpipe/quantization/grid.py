@@ -27,8 +27,13 @@ def to_int8(weights: Array) -> tuple[Array, Array]:
     if not np.isfinite(magnitudes).all():
         raise TfpipeError("a weight is not a finite number: there is no grid for it.")
     scales = _float16_scales(magnitudes)
+    return nearest(weights, scales), scales
+
+
+def nearest(weights: Array, scales: Array) -> Array:
+    """int8 values of the nearest points (…, channels) on grids of these scales (channels,)."""
     divisors = np.where(scales > 0, scales, 1).astype(np.float32)
-    return np.rint(weights / divisors).clip(-LARGEST, LARGEST).astype(np.int8), scales
+    return np.rint(weights / divisors).clip(-LARGEST, LARGEST).astype(np.int8)
 
 
 def from_int8(values: Array, scales: Array) -> Array:

@@ -258,9 +258,8 @@ STEPS = {
             needs=lambda config: [(_dataset(config), "pack"), _fitted(config), (config, "evaluate")],
             outputs=lambda config, workspace: [
                 workspace.exported_dir(config),
-                *_in_step_dir("export", "saved_model", *get_args(Precision), "float32.tflite", "float16.tflite")(
-                    config, workspace
-                ),
+                *_in_step_dir("export", "saved_model", *get_args(Precision))(config, workspace),
+                *_in_step_dir("export", "int8.keras", "float32.tflite", "float16.tflite")(config, workspace),
             ],
             version=2,
         ),

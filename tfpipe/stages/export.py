@@ -11,6 +11,7 @@ from tfpipe.core.files import read_json, sha256_json
 from tfpipe.core.settings import Precision
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
+from tfpipe.data.pipeline import evaluation_batches
 from tfpipe.data.records import Records
 from tfpipe.exporters.graph_model import save_graph_model
 from tfpipe.exporters.precisions import in_precisions
@@ -20,12 +21,15 @@ from tfpipe.exporters.tfjs import convert
 from tfpipe.exporters.tflite import export_tflite
 from tfpipe.models import find_family
 from tfpipe.models.folding import fold_batch_norms
-from tfpipe.models.saving import Card, load_model
-from tfpipe.quantization.grid import to_int8
+from tfpipe.models.saving import Card, load_model, save_model
+from tfpipe.quantization.rounding import kernels_on_grid, round_weights
 from tfpipe.stages import STEPS
 from tfpipe.training.reproducible import make_reproducible
 
 Json = dict[str, Any]
+
+NUM_IMAGES = 16
+"""Photos that the rounding to int8 looks at; 48 give hardly more."""
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:
@@ -34,7 +38,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     network, card = load_model(workspace.best_path(config))
     _check(config, workspace, network, card)
     calibration = read_calibration(config, workspace, card)
-    sizes = _convert(config, workspace, network, metadata(card, calibration))
+    sizes = _convert(config, workspace, (network, card), metadata(card, calibration))
     step_dir = workspace.step_dir(config, "export")
     site = Site(
         title=config.export.title,
@@ -57,17 +61,29 @@ def tflite_precision(config: Config) -> Precision:
     return "float32" if config.export.precision == "float32" else "float16"
 
 
-def _convert(config: Config, workspace: Workspace, network: keras.Model, metadata: Json) -> dict[str, int]:
+def _convert(
+    config: Config, workspace: Workspace, model: tuple[keras.Model, Card], about: Json
+) -> dict[Precision, int]:
     """Write every format; returns the weights' bytes of each TensorFlow.js precision."""
     step_dir = workspace.step_dir(config, "export")
-    export_saved_model(fold_batch_norms(network), step_dir / "saved_model")
-    models = in_precisions(convert(step_dir / "saved_model"), to_int8)
-    for precision, model in models.items():
-        save_graph_model(model, step_dir / precision, metadata)
-    for float16 in (False, True):
-        name = "float16.tflite" if float16 else "float32.tflite"
-        export_tflite(step_dir / "saved_model", step_dir / name, float16=float16)
-    return {precision: model.weight_bytes for precision, model in models.items()}
+    network, card = model
+    folded = fold_batch_norms(network)
+    rounded = round_weights(folded, _images_to_round_by(config, workspace, card))
+    save_model(rounded, card, step_dir / "int8.keras")
+    export_saved_model(folded, step_dir / "saved_model")
+    models = in_precisions(convert(step_dir / "saved_model"), kernels_on_grid(folded, rounded))
+    for precision, graph in models.items():
+        save_graph_model(graph, step_dir / precision, about)
+    export_tflite(step_dir / "saved_model", step_dir / "float32.tflite", float16=False)
+    export_tflite(step_dir / "saved_model", step_dir / "float16.tflite", float16=True)
+    return {precision: graph.weight_bytes for precision, graph in models.items()}
+
+
+def _images_to_round_by(config: Config, workspace: Workspace, card: Card) -> np.ndarray:
+    """(images, size, size, 3): the first training photos, as the network sees them."""
+    records = Records(workspace.records_dir(config), "train")
+    images, *_ = next(iter(evaluation_batches(records, card.image_input, batch_size=NUM_IMAGES)))
+    return images.numpy()
 
 
 def _check(config: Config, workspace: Workspace, network: keras.Model, card: Card) -> None:
@@ -126,7 +142,7 @@ def _examples(config: Config, workspace: Workspace) -> list[Example]:
     return [Example(jpeg, records.classes[label]) for label, jpeg in found.items()]
 
 
-def _model_card(config: Config, card: Card, sizes: dict[str, int]) -> str:
+def _model_card(config: Config, card: Card, sizes: dict[Precision, int]) -> str:
     classes = "\n".join(f"- {name}" for name in card.classes)
     return (
         f"# {config.export.title}\n\n{config.export.description}\n\n"

@@ -18,9 +18,7 @@ from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import evaluation_batches
 from tfpipe.data.records import Records
 from tfpipe.exporters.browser import find_chromium, open_page
-from tfpipe.models.folding import fold_batch_norms
 from tfpipe.models.saving import load_model
-from tfpipe.quantization.rounding import round_weights
 from tfpipe.training.reproducible import make_reproducible
 
 Array = np.ndarray
@@ -55,7 +53,8 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     count = min(config.verify.num_images, records.num_examples)
     batches = evaluation_batches(records, card.image_input, batch_size=count)
     images = next(iter(batches))[0].numpy()
-    expected = _expected(network, images)
+    rounded, _ = load_model(workspace.step_dir(config, "export") / "int8.keras")
+    expected = _expected(network, rounded, images)
     answers: dict[str, Array] = {}
     metrics: Metrics = {"num_images": count}
     backends: list[str] = []
@@ -81,11 +80,10 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     return metrics
 
 
-def _expected(network: keras.Model, images: Array) -> dict[Precision, Array]:
+def _expected(network: keras.Model, rounded: keras.Model, images: Array) -> dict[Precision, Array]:
     """Probabilities (batch, num_classes) that each precision ought to give; int8 those of the rounded network."""
-    exact = tf.nn.softmax(network(images, training=False)).numpy()
-    rounded = round_weights(fold_batch_norms(network))
-    return {"float32": exact, "float16": exact, "int8": tf.nn.softmax(rounded(images, training=False)).numpy()}
+    exact, of_rounded = (tf.nn.softmax(model(images, training=False)).numpy() for model in (network, rounded))
+    return {"float32": exact, "float16": exact, "int8": of_rounded}
 
 
 def agreement(expected: Array, found: Array) -> Metrics:
