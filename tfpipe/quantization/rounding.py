@@ -77,8 +77,9 @@ def _round_kernel(layer: Any, kernel: Array, inputs: tf.Tensor) -> Array:
         return round_compensated(kernel.reshape(-1, kernel.shape[-1]), scales, moments).reshape(kernel.shape)
     # (height, width, channels, multiplier): each channel sees itself alone.
     channels, multiplier = kernel.shape[2:]
-    of_channel = np.moveaxis(patches.reshape(len(patches), -1, channels), -1, 0)
-    moments = of_channel.transpose(0, 2, 1) @ of_channel / len(patches)
+    # In this order in memory, or NumPy multiplies without BLAS.
+    of_channel = np.ascontiguousarray(patches.reshape(len(patches), -1, channels).transpose(2, 1, 0))
+    moments = of_channel @ of_channel.transpose(0, 2, 1) / len(patches)
     parts = zip(np.moveaxis(kernel, 2, 0), scales.reshape(channels, multiplier), moments, strict=True)
     rounded = [round_compensated(part.reshape(-1, multiplier), scale, moment) for part, scale, moment in parts]
     return np.stack(rounded, axis=1).reshape(kernel.shape)
