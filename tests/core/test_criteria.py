@@ -21,6 +21,7 @@ METRICS = {
 VERIFIED: dict[str, Any] = {
     "float32": {"max_probability_difference": 1e-4, "top1_agreement": 1.0},
     "float16": {"max_probability_difference": 1e-2, "top1_agreement": 1.0},
+    "int8": {"max_probability_difference": 1e-4, "top1_agreement": 1.0, "float32_top1_agreement": 0.9},
     "jpeg": {"top1_agreement": 0.99},
     "wasm_with_simd": 1,
 }
@@ -120,8 +121,10 @@ def test_a_page_that_agrees_with_python_passes_without_criteria() -> None:
     [
         ("float32", "max_probability_difference", 2e-3),
         ("float16", "max_probability_difference", 3e-2),
+        ("int8", "max_probability_difference", 2e-3),
         ("float32", "top1_agreement", 0.98),
         ("float16", "top1_agreement", 0.98),
+        ("int8", "top1_agreement", 0.98),
         ("jpeg", "top1_agreement", 0.97),
     ],
 )

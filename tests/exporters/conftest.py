@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 
 from tfpipe.core.settings import ModelSettings
+from tfpipe.exporters.graph_model import GraphModel, save_graph_model
+from tfpipe.exporters.precisions import in_precisions
 from tfpipe.exporters.saved_model import export_saved_model
-from tfpipe.exporters.tfjs import export_tfjs
+from tfpipe.exporters.tfjs import convert
 from tfpipe.models import build_model
+from tfpipe.models.folding import fold_batch_norms
+from tfpipe.quantization.rounding import kernels_on_grid, round_weights
 
 SIZE, CLASSES = 32, 5
+METADATA = {"classes": ["Acer", "Bellis", "Crocus", "Digitalis", "Ähre"]}
 
 
 @dataclass(frozen=True)
@@ -20,13 +25,19 @@ class Exported:
     """A network and the folders that it was exported to."""
 
     network: keras.Model
+    folded: keras.Model
+    """What was exported: the same without batch norms."""
+    rounded: keras.Model
+    """The folded one with its weights as int8 has them."""
+    graph: GraphModel
     saved_model_dir: Path
     float32_dir: Path
     float16_dir: Path
+    int8_dir: Path
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(tmp_path_factory: pytest.TempPathFactory, images: np.ndarray) -> Exported:
     keras.utils.clear_session()
     keras.utils.set_random_seed(2)
     settings = ModelSettings(name="mobilenetv2", alpha=0.35)
@@ -41,12 +52,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
             seed=2,
         )
     )
+    folded = fold_batch_norms(network)
+    rounded = round_weights(folded, images)
     folder = tmp_path_factory.mktemp("exported")
-    result = Exported(network, folder / "saved_model", folder / "float32", folder / "float16")
-    export_saved_model(network, result.saved_model_dir)
-    export_tfjs(result.saved_model_dir, result.float32_dir, "float32")
-    export_tfjs(result.saved_model_dir, result.float16_dir, "float16")
-    return result
+    export_saved_model(folded, folder / "saved_model")
+    graph = convert(folder / "saved_model")
+    for precision, model in in_precisions(graph, kernels_on_grid(folded, rounded)).items():
+        save_graph_model(model, folder / precision, METADATA)
+    folders = (folder / name for name in ("saved_model", "float32", "float16", "int8"))
+    return Exported(network, folded, rounded, graph, *folders)
 
 
 def enlivened(network: keras.Model) -> keras.Model:

@@ -21,6 +21,7 @@ from tfpipe.exporters.site import Example, Site, build_site
 SIZE = 32
 CLASSES = ["Acer campestre", "Bellis perennis", "Crocus", "Digitalis", "Ähre <b>"]
 SPEC = ImageInput(SIZE)
+CALIBRATION = {"temperature": 1.5, "threshold": 0.6}
 
 
 @pytest.fixture(scope="session")
@@ -44,12 +45,15 @@ def make_jpeg(width: int = 75, height: int = 50) -> bytes:
 def site_dir(tmp_path_factory: pytest.TempPathFactory, exported: Any) -> Path:
     folder = tmp_path_factory.mktemp("site")
     (folder / "manifest.yaml").write_text("steps: {}\n")
+    (folder / "float16.tflite").write_bytes(b"TFL3")
     site = Site(
         title="Herbs <of> the field",
         description="A test.",
         classes=CLASSES,
         image_input=SPEC,
         tfjs_dir=exported.float32_dir,
+        tflite_path=folder / "float16.tflite",
+        calibration=CALIBRATION,
         examples=[Example(make_jpeg(), CLASSES[0])],
         model_card="# A card\n",
         manifest_path=folder / "manifest.yaml",
@@ -92,6 +96,8 @@ def test_a_browser_is_found_by_each_of_its_names(name: str, tmp_path: Path, monk
 def test_a_site_has_all_that_its_model_needs(site_dir: Path, exported: Any) -> None:
     model = site_dir / "model"
     assert json.loads((model / "classes.json").read_text(encoding="utf-8"))["classes"] == CLASSES
+    assert json.loads((model / "calibration.json").read_text()) == CALIBRATION
+    assert (site_dir / "model.tflite").read_bytes() == b"TFL3"
     assert ImageInput.from_json(json.loads((model / "preprocessing.json").read_text())) == SPEC
     assert (model / "model.json").read_bytes() == (exported.float32_dir / "model.json").read_bytes()
     (example,) = json.loads((site_dir / "examples" / "index.json").read_text(encoding="utf-8"))["examples"]
@@ -139,6 +145,24 @@ def test_the_page_answers_as_keras_does(site_dir: Path, chromium: Path, exported
         assert page.evaluate("async () => (await tfpipe.ready).classes") == CLASSES
     np.testing.assert_allclose(from_tensors, expected[:-1], atol=1e-4)
     np.testing.assert_allclose(from_jpeg, expected[-1], atol=1e-4)
+
+
+def test_the_page_answers_in_int8_as_the_rounded_network_does(
+    site_dir: Path, chromium: Path, exported: Any, images: np.ndarray
+) -> None:
+    """On wasm, the multiplication done as the model loads."""
+    expected = softmax(exported.rounded(images, training=False).numpy().astype(np.float64), axis=-1)
+    exact = softmax(exported.network(images, training=False).numpy().astype(np.float64), axis=-1)
+    with open_page(site_dir, {"model": exported.int8_dir}, chromium) as page:
+        found = [
+            page.evaluate(
+                "async (values) => Array.from((await tfpipe.predictTensor(Float32Array.from(values))).probs)",
+                image.ravel().tolist(),
+            )
+            for image in images
+        ]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(expected - exact).max() > 1e-3
 
 
 def test_another_folder_can_answer_for_a_part_of_the_site(

@@ -1,13 +1,23 @@
 """Exports that compute what Keras computes, of operations that browsers have."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from graph_folders import read_graph, read_weights, weight_bytes
+
+from tfpipe.core.errors import TfpipeError
+from tfpipe.exporters.graph_model import GraphModel, save_graph_model
+from tfpipe.exporters.precisions import in_precisions
+from tfpipe.exporters.saved_model import export_saved_model
+from tfpipe.exporters.tfjs import convert
+from tfpipe.models.batch_norm import FusedBatchNormalization
+from tfpipe.models.folding import fold_batch_norms
+from tfpipe.quantization.grid import to_int8
 
 WASM_OPERATIONS = {
     "Placeholder",
@@ -30,30 +40,8 @@ WASM_OPERATIONS = {
 graph should be looked up, and its speed, before it joins."""
 
 
-def read_graph(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "model.json").read_text())
-
-
 def count_operations(folder: Path) -> Counter[str]:
     return Counter(node["op"] for node in read_graph(folder)["modelTopology"]["node"])
-
-
-def read_weights(folder: Path) -> dict[str, np.ndarray]:
-    """As the page does: shards one after the other, cut by the manifest."""
-    (group,) = read_graph(folder)["weightsManifest"]
-    content = b"".join((folder / path).read_bytes() for path in group["paths"])
-    weights, at = {}, 0
-    for entry in group["weights"]:
-        stored = np.dtype(entry.get("quantization", entry)["dtype"])
-        count = int(np.prod(entry["shape"]))
-        weights[entry["name"]] = np.frombuffer(content, stored, count, at).reshape(entry["shape"])
-        at += count * stored.itemsize
-    assert at == len(content)
-    return weights
-
-
-def weight_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.bin"))
 
 
 def test_a_saved_model_gives_the_logits_of_keras(exported: Any, images: np.ndarray) -> None:
@@ -72,9 +60,11 @@ def test_a_saved_model_takes_any_number_of_images(exported: Any, images: np.ndar
     assert loaded.serve(np.tile(images, (3, 1, 1, 1))).shape == (18, 5)
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
 def test_every_operation_has_a_kernel_in_wasm(exported: Any, precision: str) -> None:
-    found = set(count_operations(getattr(exported, f"{precision}_dir")))
+    folder = getattr(exported, f"{precision}_dir")
+    initializer = read_graph(folder).get("modelInitializer", {"node": []})
+    found = {*count_operations(folder), *(node["op"] for node in initializer["node"])}
     assert found <= WASM_OPERATIONS, found - WASM_OPERATIONS
 
 
@@ -115,3 +105,29 @@ def test_the_graph_takes_images_and_gives_logits(exported: Any) -> None:
     assert [int(dim["size"]) for dim in taken["tensorShape"]["dim"]] == [-1, 32, 32, 3]
     assert [int(dim["size"]) for dim in given["tensorShape"]["dim"]] == [-1, 5]
     assert "Softmax" not in count_operations(exported.float32_dir)
+
+
+def test_the_converter_runs_once_and_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Whatever was built before in the process: Keras counts the names it makes up."""
+    inputs = keras.Input((8, 8, 3))
+    hidden = keras.layers.ReLU(6)(FusedBatchNormalization()(keras.layers.Conv2D(4, 3, name="stem")(inputs)))
+    network = keras.Model(inputs, keras.layers.Dense(2, name="logits")(keras.layers.Flatten()(hidden)))
+    for name in ("first", "second"):
+        export_saved_model(fold_batch_norms(network), tmp_path / name / "saved_model")
+        graph = convert(tmp_path / name / "saved_model")
+        assert graph.signature["inputs"].keys() == {"images"}
+        assert graph.signature["outputs"].keys() == {"logits"}
+        for precision, model in in_precisions(graph, to_int8).items():
+            save_graph_model(model, tmp_path / name / precision, {"classes": ["a", "b"]})
+    for path in (tmp_path / "first").glob("*/*"):
+        if path.suffix in (".json", ".bin"):
+            again = tmp_path / "second" / path.relative_to(tmp_path / "first")
+            assert again.read_bytes() == path.read_bytes()
+    assert len(list((tmp_path / "second").glob("*/*.bin"))) == 3
+
+
+def test_float16_refuses_what_it_cannot_hold() -> None:
+    weights = {"huge": np.array([7e4], np.float32)}
+    model = GraphModel(nodes=[], signature={"inputs": {}}, weights=weights, generated_by={})
+    with pytest.raises(TfpipeError, match=r"a weight of huge is 7e\+04: float16 holds 65504 at most"):
+        in_precisions(model, to_int8)

@@ -85,7 +85,8 @@ def test_every_step_leaves_what_the_plan_says(workspace: Path) -> None:
         "runs/student/distill/best.keras runs/student/distill/checkpoints/distill-002.keras "
         "runs/student/distill/checkpoints/finetune-001.keras runs/student/manifest.yaml runs/student/config.yaml "
         "exported/student/index.html exported/student/model/model.json exported/student/model/classes.json "
-        "exported/student/model/preprocessing.json exported/student/vendor/tf-core.min.js"
+        "exported/student/model/preprocessing.json exported/student/vendor/tf-core.min.js "
+        "exported/student/model.tflite runs/student/export/float32.tflite runs/student/export/int8/model.json"
     )
     assert [path for path in wanted.split() if not Path(path).is_file()] == []
 
@@ -194,9 +195,12 @@ def test_the_page_agrees_with_python_in_a_real_browser(workspace: Path) -> None:
         pytest.skip(str(error))
     assert metrics["float32"]["max_probability_difference"] <= 1e-3
     assert metrics["float16"]["max_probability_difference"] <= 2e-2
+    assert metrics["int8"]["max_probability_difference"] <= 1e-3
+    assert 0.5 <= metrics["int8"]["float32_top1_agreement"] <= 1
     assert metrics["jpeg"]["top1_agreement"] >= 0.98
     with np.load("runs/student/verify/differences.npz") as saved:
         assert saved["python"].shape == saved["float32"].shape == saved["jpeg"].shape == (16, 12)
+        np.testing.assert_allclose(saved["int8"], saved["python_int8"], atol=1e-3)
 
 
 def test_a_page_that_is_wrong_does_not_pass(workspace: Path) -> None:

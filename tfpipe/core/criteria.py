@@ -16,8 +16,10 @@ BUILT_IN = {
     "verify": {
         "float32.max_probability_difference": "<= 1e-3",
         "float16.max_probability_difference": "<= 2e-2",
+        "int8.max_probability_difference": "<= 1e-3",
         "float32.top1_agreement": ">= 0.99",
         "float16.top1_agreement": ">= 0.99",
+        "int8.top1_agreement": ">= 0.99",
         "jpeg.top1_agreement": ">= 0.98",
         "wasm_with_simd": ">= 1",
     },

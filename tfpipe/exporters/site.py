@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tfpipe.core.files import atomic_path, sha256_json, write_json
 from tfpipe.core.inputs import ImageInput
@@ -29,6 +30,9 @@ class Site:
     image_input: ImageInput
     tfjs_dir: Path
     """`model.json` and shards."""
+    tflite_path: Path
+    calibration: dict[str, Any]
+    """How to read the model's probabilities."""
     examples: list[Example]
     model_card: str
     manifest_path: Path
@@ -45,6 +49,8 @@ def build_site(site: Site, target: Path) -> None:
         write_json(classes, folder / "model" / "classes.json")
         write_json(site.image_input.to_json(), folder / "model" / "preprocessing.json")
         write_json({"title": site.title, "description": site.description}, folder / "model" / "page.json")
+        write_json(site.calibration, folder / "model" / "calibration.json")
+        shutil.copyfile(site.tflite_path, folder / "model.tflite")
         _write_examples(site.examples, folder / "examples")
         shutil.copyfile(site.manifest_path, folder / "manifest.yaml")
         (folder / "model_card.md").write_text(site.model_card, encoding="utf-8")

@@ -1,26 +1,93 @@
 """TensorFlow.js graph models, by the one door to `tensorflowjs`."""
 
+import json
 import os
 from pathlib import Path
+from posixpath import commonpath
+from tempfile import TemporaryDirectory
 
-from tfpipe.core.files import atomic_path
+import numpy as np
+
 from tfpipe.core.progress import native_silence
-from tfpipe.core.settings import Precision
+from tfpipe.exporters.graph_model import Array, GraphModel, Json
 
-QUANTIZATION: dict[Precision, dict[str, bool]] = {"float32": {}, "float16": {"float16": True}}
-"""Precision → the converter's `quantization_dtype_map`: which weights become what."""
+INPUT, OUTPUT = "images", "logits"
+
+FUSED = ("num_args", "fused_ops", "leakyrelu_alpha")
+MATMUL = ("transpose_a", "transpose_b")
+CONVOLUTION = ("strides", "padding", "data_format", "dilations", "explicit_paddings")
+READ_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "Placeholder": ("shape", "dtype"),
+    "Const": ("dtype",),
+    **dict.fromkeys(("Identity", "AddV2", "Mul", "Relu6", "Pad"), ()),
+    "BiasAdd": ("data_format",),
+    "Mean": ("keep_dims",),
+    "MatMul": MATMUL,
+    "_FusedMatMul": (*MATMUL, *FUSED),
+    **dict.fromkeys(("Conv2D", "DepthwiseConv2dNative"), CONVOLUTION),
+    **dict.fromkeys(("_FusedConv2D", "FusedDepthwiseConv2dNative"), (*CONVOLUTION, *FUSED)),
+}
+"""Operation → the attributes that TensorFlow.js 4.22 reads; those of any other operation all stay."""
 
 
-def export_tfjs(saved_model_dir: Path, target: Path, precision: Precision) -> None:
-    """Convert a SavedModel to `model.json` and weight shards, whole or not at all."""
+def convert(saved_model_dir: Path) -> GraphModel:
+    """Convert a SavedModel of one input and one output; takes seconds, and is the same for every precision.
+
+    The names of nodes are those of the layers, so that nothing depends on what was built before in this process.
+    """
     os.environ.setdefault("TFDF_DISABLE_WELCOME_MESSAGE", "1")
-    with atomic_path(target) as folder, native_silence():
+    with TemporaryDirectory() as folder, native_silence():
         # Imported here: it takes seconds.
         from tensorflowjs.converters import tf_saved_model_conversion_v2 as converter
 
-        converter.convert_tf_saved_model(
-            str(saved_model_dir),
-            str(folder),
-            control_flow_v2=True,
-            quantization_dtype_map=QUANTIZATION[precision],
-        )
+        converter.convert_tf_saved_model(str(saved_model_dir), folder, control_flow_v2=True)
+        return _tidy(*_read(Path(folder)))
+
+
+def _read(folder: Path) -> tuple[Json, dict[str, Array]]:
+    """`model.json` and the float32 weights beside it."""
+    document = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    (group,) = document["weightsManifest"]
+    content = b"".join((folder / path).read_bytes() for path in group["paths"])
+    weights, at = {}, 0
+    for entry in group["weights"]:
+        weight = np.frombuffer(content, entry["dtype"], int(np.prod(entry["shape"])), at).reshape(entry["shape"])
+        weights[entry["name"]] = weight
+        at += weight.nbytes
+    return document, weights
+
+
+def _tidy(document: Json, weights: dict[str, Array]) -> GraphModel:
+    nodes = document["modelTopology"]["node"]
+    ((_, taken),) = document["signature"]["inputs"].items()
+    ((_, given),) = document["signature"]["outputs"].items()
+    ends = {taken["name"].removesuffix(":0"): INPUT, given["name"].removesuffix(":0"): OUTPUT}
+    names = _short_names([node["name"] for node in nodes], ends)
+    return GraphModel(
+        nodes=[_compact(node, names) for node in nodes],
+        signature={
+            "inputs": {INPUT: taken | {"name": f"{INPUT}:0"}},
+            "outputs": {OUTPUT: given | {"name": f"{OUTPUT}:0"}},
+        },
+        weights={names[name]: weight for name, weight in weights.items()},
+        generated_by={name: document[name] for name in ("generatedBy", "convertedBy")},
+    )
+
+
+def _short_names(names: list[str], ends: dict[str, str]) -> dict[str, str]:
+    """Every node's name → the same without the scopes that are common to all but the two ends of the graph."""
+    inner = [name for name in names if name not in ends]
+    scope = commonpath(inner)
+    return {name: name.removeprefix(f"{scope}/") for name in inner} | ends
+
+
+def _compact(node: Json, names: dict[str, str]) -> Json:
+    attributes = node.get("attr", {})
+    read = READ_ATTRIBUTES.get(node["op"], tuple(attributes))
+    compact = {
+        "name": names[node["name"]],
+        "op": node["op"],
+        "input": [names[name] for name in node.get("input", ())],
+        "attr": {name: value for name, value in sorted(attributes.items()) if name in read and value != {"list": {}}},
+    }
+    return {key: value for key, value in compact.items() if value}

@@ -24,14 +24,14 @@ FILES = (
 
 def copy_vendor(target: Path) -> None:
     """Copy the files that the page loads into `target`, installing the packages on first use."""
-    packages = _installed()
+    packages = install_packages()
     target.mkdir(parents=True)
     for name in FILES:
         shutil.copyfile(packages / name, target / Path(name).name)
 
 
-def _installed() -> Path:
-    """The packages' folder in the user's cache.
+def install_packages() -> Path:
+    """The packages' folder in the user's cache; npm is asked the first time alone.
 
     Raises:
         EnvironmentProblemError: when npm is missing or fails.

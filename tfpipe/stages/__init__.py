@@ -5,10 +5,12 @@ Nothing is imported from the modules until a step runs, so that the command line
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 from tfpipe.core.config import Config, Role
 from tfpipe.core.errors import ConfigError
 from tfpipe.core.files import sha256_file, sha256_json
+from tfpipe.core.settings import Precision
 from tfpipe.core.steps import Need, Step
 from tfpipe.core.workspace import Workspace
 
@@ -297,13 +299,15 @@ STEPS = {
         ),
         Step(
             name="export",
-            summary="Convert to TensorFlow.js and build the page.",
+            summary="Convert to TensorFlow.js and TensorFlow Lite, and build the page.",
             sections=("export",),
             needs=_export_needs,
             outputs=lambda config, workspace: [
                 workspace.exported_dir(config),
-                *_in_step_dir("export", "saved_model", "float32", "float16")(config, workspace),
+                *_in_step_dir("export", "saved_model", *get_args(Precision))(config, workspace),
+                *_in_step_dir("export", "int8.keras", "float32.tflite", "float16.tflite")(config, workspace),
             ],
+            version=2,
         ),
         Step(
             name="verify",
@@ -311,6 +315,7 @@ STEPS = {
             sections=("verify",),
             needs=_verify_needs,
             outputs=_in_step_dir("verify", "differences.npz"),
+            version=2,
         ),
     )
 }

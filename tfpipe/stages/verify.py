@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -41,7 +42,7 @@ PREDICT_JPEG = """async (index) => {
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:
-    """Compare both precisions on equal tensors, and the page as it is on raw JPEG bytes.
+    """Compare all precisions on equal tensors, and the page as it is on raw JPEG bytes.
 
     The limits stand in `tfpipe.core.criteria`; a page past them ends in exit 3.
     """
@@ -52,11 +53,12 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     count = min(config.verify.num_images, records.num_examples)
     batches = evaluation_batches(records, card.image_input, batch_size=count)
     images = next(iter(batches))[0].numpy()
-    expected = tf.nn.softmax(network(images, training=False)).numpy()
+    rounded, _ = load_model(workspace.step_dir(config, "export") / "int8.keras")
+    expected = _expected(network, rounded, images)
     answers: dict[str, Array] = {}
     metrics: Metrics = {"num_images": count}
     backends: list[str] = []
-    with TemporaryDirectory() as folder, progress(f"verify {config.name}", 3 * count) as advance:
+    with TemporaryDirectory() as folder, progress(f"verify {config.name}", 4 * count) as advance:
         inputs = Path(folder)
         _write_inputs(images, records, inputs)
         for precision in get_args(Precision):
@@ -65,15 +67,23 @@ def run(config: Config, workspace: Workspace) -> Metrics:
                 backends.append(page.evaluate(BACKEND))
                 size = images[0].size
                 calls: Calls = [(PREDICT_TENSOR, [number, size]) for number in range(count)]
-                answers[precision], metrics[precision] = _compare(page, calls, expected, advance)
+                answers[precision], metrics[precision] = _compare(page, calls, expected[precision], advance)
         with open_page(workspace.exported_dir(config), {"verify": inputs}, chromium) as page:
             backends.append(page.evaluate(BACKEND))
             calls = [(PREDICT_JPEG, number) for number in range(count)]
-            answers["jpeg"], metrics["jpeg"] = _compare(page, calls, expected, advance)
+            answers["jpeg"], metrics["jpeg"] = _compare(page, calls, expected[config.export.precision], advance)
+    # How much int8 changes is told, not bounded: that is the network's, and not the page's.
+    metrics["int8"]["float32_top1_agreement"] = agreement(expected["float32"], answers["int8"])["top1_agreement"]
     with atomic_open(workspace.step_dir(config, "verify") / "differences.npz", "wb") as file:
-        np.savez(file, python=expected, **answers)
+        np.savez(file, python=expected["float32"], python_int8=expected["int8"], **answers)
     metrics["wasm_with_simd"] = int(all(name == "wasm with SIMD" for name in backends))
     return metrics
+
+
+def _expected(network: keras.Model, rounded: keras.Model, images: Array) -> dict[Precision, Array]:
+    """Probabilities (batch, num_classes) that each precision ought to give; int8 those of the rounded network."""
+    exact, of_rounded = (tf.nn.softmax(model(images, training=False)).numpy() for model in (network, rounded))
+    return {"float32": exact, "float16": exact, "int8": of_rounded}
 
 
 def agreement(expected: Array, found: Array) -> Metrics:

@@ -52,7 +52,8 @@ class ExportSettings(Section):
     """The page and its model."""
 
     precision: Precision = "float16"
-    """How the page's weights are stored."""
+    """How the page's weights are stored. float16 loses nothing; int8 takes half of its bytes, and some tenths of a
+    point of top-1."""
     title: str = "What is in the picture?"
     description: str = ""
     num_examples: Annotated[int, Field(ge=0)] = 0

@@ -151,6 +151,9 @@ function warmUp() {
   if (height !== size) {
     throw new Error(`The model takes images of ${height} pixels, but model/preprocessing.json makes them ${size}.`);
   }
+  // TensorFlow.js runs an int8 model's initializer at its first prediction; inside a tidy, its products would be lost.
+  const blank = tf.zeros([1, size, size, 3]);
+  tf.dispose([blank, model.predict(blank)]);
   const { length } = predictTensor(new Float32Array(size * size * 3));
   if (length !== classes.length) {
     throw new Error(`The model has ${length} outputs, but model/classes.json names ${classes.length} classes.`);
