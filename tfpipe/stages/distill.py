@@ -74,9 +74,9 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     course = open_course(config, workspace, "distill")
     if config.distillation.baseline:
         check_measurable(config, workspace)
-    trained = [_train(course, config.distillation.loss_weights)]
+    trained = [_train(course, taught=True)]
     if config.distillation.baseline:
-        trained.append(_train(course, LABELS_ALONE, inside=BASELINE))
+        trained.append(_train(course, taught=False))
     if not this_worker().is_chief:
         return {}
     paths = (workspace.best_path(config), workspace.step_dir(config, "distill") / "baseline.keras")
@@ -96,37 +96,36 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     } | gain
 
 
-def _train(course: Course, loss_weights: LossWeights, *, inside: str = "") -> Trained:
-    """Both phases; what they write lies `inside` a folder of the step's."""
-    config = course.config
+def _train(course: Course, *, taught: bool) -> Trained:
+    """Both phases, of the student or of its baseline."""
+    config, inside = course.config, "" if taught else BASELINE
     epochs = {"distill": config.training.epochs - config.finetune_epochs, "finetune": config.finetune_epochs}
     plans = {phase: plan_phase(course, phase, count, inside=inside) for phase, count in epochs.items() if count}
     with course.strategy.scope():
-        phases = {"distill": _distill(course, plans["distill"], loss_weights)}
+        phases = {"distill": _distill(course, plans["distill"], taught=taught)}
         if "finetune" in plans:
             phases["finetune"] = _finetune(course, plans["finetune"])
     return Trained(plans, phases)
 
 
-def _distill(course: Course, plan: FitPlan, loss_weights: LossWeights) -> Progress:
+def _distill(course: Course, plan: FitPlan, *, taught: bool) -> Progress:
     config, settings = course.config, course.config.distillation
     make_reproducible(config.seed, deterministic=config.deterministic, precision=config.training.precision)
     # Before teachers are loaded: the student and its baseline start from the same weights, whoever teaches.
     student = start_network(course)
-    has_teachers = loss_weights.kl_divergence > 0
-    labels, teachers = _labels(course, has_teachers=has_teachers)
+    labels, teachers = _labels(course, taught=taught)
     build: Callable[..., Distiller] = Distiller
-    if settings.feature_weight and has_teachers:
+    if settings.feature_weight and taught:
         build = partial(FeatureDistiller, feature_weight=settings.feature_weight, seed=config.seed)
     distiller = build(
         student,
         loss=settings.loss,
         temperature=settings.temperature,
-        loss_weights=loss_weights,
+        loss_weights=settings.loss_weights if taught else LABELS_ALONE,
         teachers=teachers,
         accumulation_steps=course.accumulation_steps,
     )
-    if has_teachers and this_worker().is_chief and not plan.checkpoints.has_state:
+    if distiller.loss_weights.kl_divergence and this_worker().is_chief and not plan.checkpoints.has_state:
         a_few = Epochs(course.batch_size, 1, config.seed, worker=this_worker())
         tell_of_softness(_batches(course, a_few, labels), distiller)
     rate = config.training.learning_rate
@@ -141,11 +140,11 @@ def _finetune(course: Course, plan: FitPlan) -> Progress:
     return fit_on_labels(student, course, plan, rate)
 
 
-def _labels(course: Course, *, has_teachers: bool) -> tuple[Labels, LiveTeachers | None]:
+def _labels(course: Course, *, taught: bool) -> tuple[Labels, LiveTeachers | None]:
     """What stands beside the examples, and the teachers that say it where they are live."""
     config, records = course.config, course.records
     if config.label.views == "live":
-        return live_labels(config, course.workspace, records, asked=has_teachers)
+        return live_labels(config, course.workspace, records, asked=taught)
     store, header = open_labels(config, course.workspace, records)
     check_loss(config, kept=header.kept, num_classes=header.num_classes)
     return StoredLabels(
