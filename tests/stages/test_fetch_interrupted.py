@@ -95,7 +95,7 @@ def test_killed_at_any_moment_it_goes_on_and_asks_for_nothing_twice(place: Place
 
 def is_cut_off(entry: Entry, kills: list[float]) -> bool:
     """Whether the process that asked died before the answer was sent, or had not a moment to read it."""
-    return any(entry.at_s <= kill <= entry.answered_at_s + 0.05 for kill in kills)
+    return any(entry.at_s <= kill <= entry.answered_at_s + 0.5 for kill in kills)
 
 
 def test_sigterm_ends_it_cleanly_and_it_goes_on(place: Place) -> None:
