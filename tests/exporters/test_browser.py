@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,6 +14,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from tfpipe.core.errors import EnvironmentProblemError, TfpipeError
+from tfpipe.core.files import sha256_json
 from tfpipe.core.inputs import ImageInput
 from tfpipe.data.views import centre_square, normalise
 from tfpipe.exporters.browser import NAMES, find_chromium, open_page
@@ -21,7 +23,13 @@ from tfpipe.exporters.site import Example, Site, build_site
 SIZE = 32
 CLASSES = ["Acer campestre", "Bellis perennis", "Crocus", "Digitalis", "Ähre <b>"]
 SPEC = ImageInput(SIZE)
-CALIBRATION = {"temperature": 1.5, "threshold": 0.6}
+TEMPERATURE = 1.5
+CALIBRATION = {
+    "temperature": TEMPERATURE,
+    "threshold": 0.6,
+    "sets": {"level": 0.9, "quantile": 0.9, "of_class": {"1": 0.0}},
+    "classes_sha256": sha256_json(CLASSES),
+}
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +71,10 @@ def site_dir(tmp_path_factory: pytest.TempPathFactory, exported: Any) -> Path:
     except EnvironmentProblemError as error:
         pytest.skip(f"TensorFlow.js cannot be had: {error}")
     return folder / "page"
+
+
+def expected_probs(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    return softmax(network(images, training=False).numpy().astype(np.float64) / TEMPERATURE, axis=-1)
 
 
 def copy_without(site_dir: Path, target: Path, missing: str) -> Path:
@@ -112,6 +124,7 @@ def test_a_site_has_all_that_its_model_needs(site_dir: Path, exported: Any) -> N
     [
         ("model/model.json", r"the page does not start: .*model/model\.json is missing \(the server answered 404\)"),
         ("model/*.bin", r"the page does not start: .*model/.*\.bin is missing"),
+        ("model/calibration.json", r"the page does not start: .*model/calibration\.json is missing"),
         ("vendor/tf-core.min.js", r"the page does not start: .*vendor/tf-core\.min\.js could not be loaded"),
     ],
 )
@@ -128,7 +141,7 @@ def test_the_page_answers_as_keras_does(site_dir: Path, chromium: Path, exported
     jpeg = make_jpeg()
     pixels = normalise(centre_square(tf.constant(jpeg), SIZE, tf.zeros(2, tf.int32)), SPEC).numpy()
     inputs = np.concatenate([images, pixels[None]])
-    expected = softmax(exported.network(inputs, training=False).numpy().astype(np.float64), axis=-1)
+    expected = expected_probs(exported.network, inputs)
     assert np.abs(np.diff(expected, axis=0)).max() > 1e-2
     with open_page(site_dir, {}, chromium) as page:
         from_tensors = [
@@ -151,8 +164,8 @@ def test_the_page_answers_in_int8_as_the_rounded_network_does(
     site_dir: Path, chromium: Path, exported: Any, images: np.ndarray
 ) -> None:
     """On wasm, the multiplication done as the model loads."""
-    expected = softmax(exported.rounded(images, training=False).numpy().astype(np.float64), axis=-1)
-    exact = softmax(exported.network(images, training=False).numpy().astype(np.float64), axis=-1)
+    expected = expected_probs(exported.rounded, images)
+    exact = expected_probs(exported.network, images)
     with open_page(site_dir, {"model": exported.int8_dir}, chromium) as page:
         found = [
             page.evaluate(
@@ -174,5 +187,31 @@ def test_another_folder_can_answer_for_a_part_of_the_site(
             "async (values) => Array.from((await tfpipe.predictTensor(Float32Array.from(values))).probs)",
             images[0].ravel().tolist(),
         )
-    expected = softmax(exported.network(images[:1], training=False).numpy()[0].astype(np.float64))
+    expected = expected_probs(exported.network, images[:1])[0]
     assert 1e-6 < np.abs(np.array(found) - expected).max() < 2e-2
+
+
+@pytest.mark.parametrize(("threshold", "verdict"), [(0.999, "Not conclusive: "), (0.0, ""), (None, "")])
+def test_below_the_threshold_the_page_says_that_it_is_not_conclusive(
+    site_dir: Path, chromium: Path, tmp_path: Path, exported: Any, threshold: float | None, verdict: str
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "calibration.json").write_text(json.dumps(CALIBRATION | {"threshold": threshold}))
+    pixels = normalise(centre_square(tf.constant(make_jpeg()), SIZE, tf.zeros(2, tf.int32)), SPEC).numpy()
+    (probs,) = expected_probs(exported.network, pixels[None])
+    with open_page(site_dir, {"model": tmp_path / "model"}, chromium) as page:
+        page.click("#example-list button")
+        page.wait_for_selector("#results li")
+        assert page.text_content("#verdict").startswith(verdict)
+        assert page.is_visible("#verdict") == bool(verdict)
+        # Of 0.9 each class with a tenth, but of the second only what is certain.
+        names = [name for number, name in enumerate(CLASSES) if number != 1 and probs[number] >= 0.1]
+        assert page.text_content("#set") == f"Of 90.0 % of photos the true name is among: {', '.join(names)}."
+
+
+def test_a_calibration_of_other_classes_is_refused(site_dir: Path, chromium: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "calibration.json").write_text(json.dumps(CALIBRATION | {"classes_sha256": "0"}))
+    overlay = {"model": tmp_path / "model"}
+    with pytest.raises(TfpipeError, match="of other classes than"), open_page(site_dir, overlay, chromium):
+        pass

@@ -307,7 +307,7 @@ STEPS = {
                 *_in_step_dir("export", "saved_model", *get_args(Precision))(config, workspace),
                 *_in_step_dir("export", "int8.keras", "float32.tflite", "float16.tflite")(config, workspace),
             ],
-            version=2,
+            version=3,
         ),
         Step(
             name="verify",
@@ -315,7 +315,7 @@ STEPS = {
             sections=("verify",),
             needs=_verify_needs,
             outputs=_in_step_dir("verify", "differences.npz"),
-            version=2,
+            version=3,
         ),
     )
 }

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipe.core.config import Config
-from tfpipe.core.files import atomic_open
+from tfpipe.core.files import atomic_open, read_json
 from tfpipe.core.progress import Advance, progress
 from tfpipe.core.settings import Precision
 from tfpipe.core.steps import Metrics
@@ -54,7 +54,8 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     batches = evaluation_batches(records, card.image_input, batch_size=count)
     images = next(iter(batches))[0].numpy()
     rounded, _ = load_model(workspace.step_dir(config, "export") / "int8.keras")
-    expected = _expected(network, rounded, images)
+    temperature = read_json(workspace.page_calibration_path(config))["temperature"]
+    expected = _expected(network, rounded, images, temperature)
     answers: dict[str, Array] = {}
     metrics: Metrics = {"num_images": count}
     backends: list[str] = []
@@ -80,9 +81,10 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     return metrics
 
 
-def _expected(network: keras.Model, rounded: keras.Model, images: Array) -> dict[Precision, Array]:
+def _expected(network: keras.Model, rounded: keras.Model, images: Array, temperature: float) -> dict[Precision, Array]:
     """Probabilities (batch, num_classes) that each precision ought to give; int8 those of the rounded network."""
-    exact, of_rounded = (tf.nn.softmax(model(images, training=False)).numpy() for model in (network, rounded))
+    logits = (model(images, training=False) for model in (network, rounded))
+    exact, of_rounded = (tf.nn.softmax(each / temperature).numpy() for each in logits)
     return {"float32": exact, "float16": exact, "int8": of_rounded}
 
 

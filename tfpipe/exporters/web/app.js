@@ -2,8 +2,10 @@
 
 import * as camera from "./camera.js";
 import * as client from "./client.js";
+import { isConclusive, predictionSet } from "./decisions.js";
 
 const NUM_RESULTS = 5;
+const NUM_IN_SET = 12;
 const LIVE_PAUSE_MS = 450;
 
 const element = (id) => document.getElementById(id);
@@ -156,10 +158,12 @@ function setRatio(frame, width, height) {
 /* Answers */
 
 async function showAnswer({ probs, milliseconds }, trueLabel) {
-  const { classes } = await client.ready;
+  const { classes, calibration } = await client.ready;
   const best = rank(probs).map((index) => ({ name: classes[index], prob: probs[index] }));
   hideNotice();
+  showVerdict(probs, calibration);
   showResults(best, trueLabel);
+  showSet(probs, classes, calibration);
   showTrueLabel(trueLabel, best);
   announce(best);
   showTiming(`Named in ${milliseconds.toFixed(0)} ms`);
@@ -170,6 +174,25 @@ function rank(probs) {
   return Array.from(probs.keys())
     .sort((a, b) => probs[b] - probs[a])
     .slice(0, NUM_RESULTS);
+}
+
+function showVerdict(probs, calibration) {
+  const isSure = isConclusive(probs, calibration);
+  element("verdict").hidden = isSure;
+  element("results-title").textContent = isSure ? "Most likely" : "Perhaps";
+  element("verdict").textContent = isSure
+    ? ""
+    : `Not conclusive: names below ${formatPercent(calibration.threshold)} are wrong too often.`;
+}
+
+function showSet(probs, classes, calibration) {
+  element("set").hidden = !calibration.sets;
+  if (!calibration.sets) return;
+  const names = predictionSet(probs, calibration).map((index) => classes[index]);
+  const more = names.length > NUM_IN_SET ? ` and ${names.length - NUM_IN_SET} more` : "";
+  element("set").textContent = names.length
+    ? `Of ${formatPercent(calibration.sets.level)} of photos the true name is among: ${names.slice(0, NUM_IN_SET).join(", ")}${more}.`
+    : "The model is unsure of every name: it may be none of them.";
 }
 
 function showResults(best, trueLabel) {
@@ -215,13 +238,13 @@ function announce([first, second]) {
   if (isLive() && first.name === lastAnnounced) return;
   lastAnnounced = first.name;
   const runnerUp = second ? `, then ${second.name}, ${formatPercent(second.prob)}` : "";
-  const sentence = `Most likely ${first.name}, ${formatPercent(first.prob)}${runnerUp}.`;
+  const sentence = `${element("verdict").textContent} ${element("results-title").textContent} ${first.name}, ${formatPercent(first.prob)}${runnerUp}.`;
   element("announcement").textContent = `${sentence} ${element("true-label").textContent}`;
 }
 
 function showFailure(error) {
   setLive(false);
-  element("results").hidden = true;
+  for (const id of ["results", "verdict", "set"]) element(id).hidden = true;
   element("true-label").textContent = "";
   element("waiting").textContent = "Nothing to name yet.";
   element("waiting").hidden = false;

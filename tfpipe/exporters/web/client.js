@@ -1,7 +1,7 @@
 /*
  * The page's side of worker.js: requests out, promises back.
  *
- * `ready` resolves to {backend, simd, classes, preprocessing} and rejects with one sentence for the reader.
+ * `ready` resolves to {backend, simd, classes, preprocessing, calibration} and rejects with one sentence for the reader.
  */
 
 const worker = new Worker(new URL("worker.js", import.meta.url));

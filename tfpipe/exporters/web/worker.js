@@ -5,7 +5,7 @@
  *      {id, type: "bitmap", bitmap: ImageBitmap}       a camera frame
  *      {id, type: "tensor", values: Float32Array}      (S, S, 3), already preprocessed
  *      {id, type: "numTensors"}
- * Out: {type: "progress", fraction}, then {type: "ready", backend, simd, classes, preprocessing}
+ * Out: {type: "progress", fraction}, then {type: "ready", backend, simd, classes, preprocessing, calibration}
  *      or {type: "failed", error}; for each request {id, probs, milliseconds}, {id, numTensors} or {id, error}.
  */
 "use strict";
@@ -25,6 +25,7 @@ const ANSWERS = { image: answerImage, bitmap: answerBitmap, tensor: answerTensor
 let model;
 let classes;
 let preprocessing;
+let calibration;
 
 const started = start();
 started.then(
@@ -41,15 +42,17 @@ self.onmessage = ({ data: request }) => {
 async function start() {
   if (typeof OffscreenCanvas === "undefined") throw new Error("This browser is too old: it cannot read pixels in a worker.");
   loadScripts();
-  [classes, preprocessing] = await Promise.all([
-    loadJson("model/classes.json").then((json) => json.classes),
-    loadJson("model/preprocessing.json"),
-  ]);
+  let known;
+  [known, preprocessing, calibration] = await Promise.all(
+    ["classes", "preprocessing", "calibration"].map((name) => loadJson(`model/${name}.json`)),
+  );
+  classes = known.classes;
   checkPreprocessing();
+  checkCalibration(known);
   const backend = await chooseBackend();
   model = await loadModel();
   warmUp();
-  return { backend, simd: await hasSimd(backend), classes, preprocessing };
+  return { backend, simd: await hasSimd(backend), classes, preprocessing, calibration };
 }
 
 async function answer({ id, type, ...request }) {
@@ -105,6 +108,15 @@ function checkPreprocessing() {
     if (preprocessing[key] !== known) {
       throw new Error(`model/preprocessing.json asks for ${key} “${preprocessing[key]}”; this page knows “${known}”.`);
     }
+  }
+}
+
+function checkCalibration({ sha256 }) {
+  if (calibration.classes_sha256 !== sha256) {
+    throw new Error("model/calibration.json is of other classes than model/classes.json. Export the model again.");
+  }
+  if (!(calibration.temperature > 0)) {
+    throw new Error(`model/calibration.json has the temperature ${calibration.temperature}. Export the model again.`);
   }
 }
 
@@ -220,7 +232,7 @@ function rowReader(bitmap, { left, top, side }) {
   };
 }
 
-/* values (S, S, 3) to probs (num_classes,), both Float32Array. */
+/* values (S, S, 3) to calibrated probs (num_classes,), both Float32Array. */
 function predictTensor(values) {
   const size = preprocessing.image_size;
   if (values.length !== size * size * 3) {
@@ -231,7 +243,7 @@ function predictTensor(values) {
 
 function softmax(logits) {
   const largest = logits.reduce((max, logit) => Math.max(max, logit), -Infinity);
-  const exps = Array.from(logits, (logit) => Math.exp(logit - largest));
+  const exps = Array.from(logits, (logit) => Math.exp((logit - largest) / calibration.temperature));
   const total = exps.reduce((sum, value) => sum + value, 0);
   return Float32Array.from(exps, (value) => value / total);
 }
