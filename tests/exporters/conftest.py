@@ -6,17 +6,22 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from small_site import CALIBRATION, CLASSES, SIZE, SPEC, TEMPERATURE, make_jpeg
 
+from tfpipe.core.errors import EnvironmentProblemError
+from tfpipe.core.files import write_json
 from tfpipe.core.settings import ModelSettings
+from tfpipe.exporters.browser import find_chromium
+from tfpipe.exporters.golden import make_golden
 from tfpipe.exporters.graph_model import GraphModel, save_graph_model
 from tfpipe.exporters.precisions import in_precisions
 from tfpipe.exporters.saved_model import export_saved_model
+from tfpipe.exporters.site import Example, Site, build_site
 from tfpipe.exporters.tfjs import convert
 from tfpipe.models import build_model
 from tfpipe.models.folding import fold_batch_norms
-from tfpipe.quantization.rounding import kernels_on_grid, round_weights
+from tfpipe.quantization.rounding import halve_weights, kernels_on_grid, round_weights
 
-SIZE, CLASSES = 32, 5
 METADATA = {"classes": ["Acer", "Bellis", "Crocus", "Digitalis", "Ähre"]}
 
 
@@ -44,7 +49,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, images: np.ndarray) -> Ex
     network = enlivened(
         build_model(
             settings,
-            num_classes=CLASSES,
+            num_classes=len(CLASSES),
             image_size=SIZE,
             dropout=0.2,
             stochastic_depth=0.0,
@@ -57,8 +62,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory, images: np.ndarray) -> Ex
     folder = tmp_path_factory.mktemp("exported")
     export_saved_model(folded, folder / "saved_model")
     graph = convert(folder / "saved_model")
+    thumbnails = np.random.default_rng(3).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    networks = {"float32": network, "float16": halve_weights(folded), "int8": rounded}
     for precision, model in in_precisions(graph, kernels_on_grid(folded, rounded)).items():
         save_graph_model(model, folder / precision, METADATA)
+        golden = make_golden(networks[precision], thumbnails, SPEC, TEMPERATURE)
+        write_json(golden, folder / precision / "golden.json")
     folders = (folder / name for name in ("saved_model", "float32", "float16", "int8"))
     return Exported(network, folded, rounded, graph, *folders)
 
@@ -81,3 +90,35 @@ def enlivened(network: keras.Model) -> keras.Model:
 @pytest.fixture(scope="session")
 def images() -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, (6, SIZE, SIZE, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    try:
+        return find_chromium(None)
+    except EnvironmentProblemError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def site_dir(tmp_path_factory: pytest.TempPathFactory, exported: Exported) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "manifest.yaml").write_text("steps: {}\n")
+    (folder / "float16.tflite").write_bytes(b"TFL3")
+    site = Site(
+        title="Herbs <of> the field",
+        description="A test.",
+        classes=CLASSES,
+        image_input=SPEC,
+        tfjs_dir=exported.float32_dir,
+        tflite_path=folder / "float16.tflite",
+        calibration=CALIBRATION,
+        examples=[Example(make_jpeg(), CLASSES[0])],
+        model_card="# A card\n",
+        manifest_path=folder / "manifest.yaml",
+    )
+    try:
+        build_site(site, folder / "page")
+    except EnvironmentProblemError as error:
+        pytest.skip(f"TensorFlow.js cannot be had: {error}")
+    return folder / "page"

@@ -1,6 +1,5 @@
 """The page in a real browser: it answers as Keras does, and says in a sentence when it cannot."""
 
-import io
 import json
 import shutil
 from pathlib import Path
@@ -10,67 +9,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 from scipy.special import softmax
+from small_site import CALIBRATION, CLASSES, SIZE, SPEC, TEMPERATURE, make_jpeg
 
 from tfpipe.core.errors import EnvironmentProblemError, TfpipeError
-from tfpipe.core.files import sha256_json
 from tfpipe.core.inputs import ImageInput
 from tfpipe.data.views import centre_square, normalise
 from tfpipe.exporters.browser import NAMES, find_chromium, open_page
-from tfpipe.exporters.site import Example, Site, build_site
-
-SIZE = 32
-CLASSES = ["Acer campestre", "Bellis perennis", "Crocus", "Digitalis", "Ähre <b>"]
-SPEC = ImageInput(SIZE)
-TEMPERATURE = 1.5
-CALIBRATION = {
-    "temperature": TEMPERATURE,
-    "threshold": 0.6,
-    "sets": {"level": 0.9, "quantile": 0.9, "of_class": {"1": 0.0}},
-    "classes_sha256": sha256_json(CLASSES),
-}
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Path:
-    try:
-        return find_chromium(None)
-    except EnvironmentProblemError as error:
-        pytest.skip(str(error))
-
-
-def make_jpeg(width: int = 75, height: int = 50) -> bytes:
-    """A smooth picture with a bright corner, so that a wrong crop or a mirrored one would show."""
-    rows, columns = np.mgrid[0:height, 0:width]
-    pixels = np.stack([rows * 255 / height, columns * 255 / width, 255 * (rows + columns < 30)], axis=-1)
-    file = io.BytesIO()
-    Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", quality=92)
-    return file.getvalue()
-
-
-@pytest.fixture(scope="session")
-def site_dir(tmp_path_factory: pytest.TempPathFactory, exported: Any) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    (folder / "manifest.yaml").write_text("steps: {}\n")
-    (folder / "float16.tflite").write_bytes(b"TFL3")
-    site = Site(
-        title="Herbs <of> the field",
-        description="A test.",
-        classes=CLASSES,
-        image_input=SPEC,
-        tfjs_dir=exported.float32_dir,
-        tflite_path=folder / "float16.tflite",
-        calibration=CALIBRATION,
-        examples=[Example(make_jpeg(), CLASSES[0])],
-        model_card="# A card\n",
-        manifest_path=folder / "manifest.yaml",
-    )
-    try:
-        build_site(site, folder / "page")
-    except EnvironmentProblemError as error:
-        pytest.skip(f"TensorFlow.js cannot be had: {error}")
-    return folder / "page"
 
 
 def expected_probs(network: keras.Model, images: np.ndarray) -> np.ndarray:

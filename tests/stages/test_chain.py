@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 import yaml
+from broken_backend import WITHOUT_ACTIVATION
 
 from tfpipe.core import steps
 from tfpipe.core.errors import (
@@ -51,7 +52,7 @@ STUDENT: dict[str, Any] = {
     "training": {"epochs": 3, "batch_size": 32},
     "finetune": {"epochs": 1},
     "export": {"num_examples": 2, "title": "<b>Herbarium</b>"},
-    "verify": {"num_images": 16},
+    "verify": {"num_images": 16, "backend_images": 4, "backends": ["wasm", "cpu"]},
 }
 
 
@@ -194,12 +195,17 @@ def test_the_page_agrees_with_python_in_a_real_browser(workspace: Path) -> None:
     except EnvironmentProblemError as error:
         pytest.skip(str(error))
     assert metrics["float32"]["max_probability_difference"] <= 1e-3
-    assert metrics["float16"]["max_probability_difference"] <= 2e-2
+    assert metrics["float16"]["max_probability_difference"] <= 1e-3
+    assert {name: of["num_images"] for name, of in metrics["backends"].items()} == {"wasm": 16, "cpu": 4}
+    assert metrics["max_backend_difference"] <= 1e-3
+    assert metrics["num_leaked_tensors"] == 0
     assert metrics["int8"]["max_probability_difference"] <= 1e-3
     assert 0.5 <= metrics["int8"]["float32_top1_agreement"] <= 1
     assert metrics["jpeg"]["top1_agreement"] >= 0.98
+    assert metrics["jpeg"]["backends_left"] == []
     with np.load("runs/student/verify/differences.npz") as saved:
-        assert saved["python"].shape == saved["float32"].shape == saved["jpeg"].shape == (16, 12)
+        assert saved["python_float32"].shape == saved["float32"].shape == saved["jpeg"].shape == (16, 12)
+        np.testing.assert_allclose(saved["float16"], saved["python_float16"], atol=1e-3)
         np.testing.assert_allclose(saved["int8"], saved["python_int8"], atol=1e-3)
 
 
@@ -219,6 +225,28 @@ def test_a_page_that_is_wrong_does_not_pass(workspace: Path) -> None:
         pytest.skip(str(error))
     finally:
         shard.write_bytes(content)
+
+
+def test_a_backend_that_is_wrong_does_not_pass_and_its_first_wrong_layer_is_named(workspace: Path) -> None:
+    script = Path("exported/student/vendor/tf-backend-wasm.min.js")
+    right = script.read_bytes()
+    script.write_bytes(right + WITHOUT_ACTIVATION.encode())
+    state = Path("runs/student/export/state.json")
+    before = state.read_text()
+    document = json.loads(before)
+    document["outputs"]["exported/student"] = steps.sha256_path(Path("exported/student"))
+    state.write_text(json.dumps(document))
+    try:
+        with pytest.raises(CriterionError, match="max_backend_difference is"):
+            run_step("verify", Path("configs/student.yaml"), force=True)
+    except EnvironmentProblemError as error:
+        pytest.skip(str(error))
+    finally:
+        script.write_bytes(right)
+        state.write_text(before)
+    told = Path("runs/student/verify/report.md").read_text()
+    assert "wasm is wrong from expanded_conv_depthwise" in told
+    assert "It left wasm: its answers are off by" in told
 
 
 def _with_largest_weight_reversed(content: bytes, model_json: Path) -> bytes:

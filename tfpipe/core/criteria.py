@@ -15,12 +15,15 @@ BUILT_IN = {
     "split": {"num_lost_classes": "<= 0"},
     "verify": {
         "float32.max_probability_difference": "<= 1e-3",
-        "float16.max_probability_difference": "<= 2e-2",
+        "float16.max_probability_difference": "<= 1e-3",
         "int8.max_probability_difference": "<= 1e-3",
         "float32.top1_agreement": ">= 0.99",
         "float16.top1_agreement": ">= 0.99",
         "int8.top1_agreement": ">= 0.99",
-        "jpeg.top1_agreement": ">= 0.98",
+        "jpeg.top1_agreement": ">= 0.99",
+        "jpeg.decision_agreement": ">= 0.99",
+        "max_backend_difference": "<= 1e-3",
+        "num_leaked_tensors": "<= 0",
         "wasm_with_simd": ">= 1",
     },
 }

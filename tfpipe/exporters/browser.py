@@ -21,8 +21,21 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    # WebGL and WebGPU in software, the same on every machine.
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--enable-unsafe-webgpu",
+    "--use-webgpu-adapter=swiftshader",
+    "--enable-features=Vulkan",
 )
 READY_MS = 120_000
+
+READY = "() => tfpipe.ready.then(() => true, (error) => error.isAbsent ? false : Promise.reject(error))"
+
+
+class AbsentBackendError(TfpipeError):
+    """The browser does not have the backend that was asked for."""
 
 
 def find_chromium(configured: Path | None) -> Path:
@@ -42,23 +55,26 @@ def find_chromium(configured: Path | None) -> Path:
 
 
 @contextmanager
-def open_page(site_dir: Path, overlay: dict[str, Path], chromium: Path) -> Iterator[Page]:
+def open_page(site_dir: Path, overlay: dict[str, Path], chromium: Path, *, backend: str = "") -> Iterator[Page]:
     """Serve the site and open it, its model loaded.
 
     Args:
         site_dir: the exported site.
         overlay: first part of a URL's path → a folder that answers for it instead.
         chromium: the browser.
+        backend: of TensorFlow.js, to be taken even if it is wrong; else the page chooses.
 
     Raises:
+        AbsentBackendError: when the browser does not have it.
         TfpipeError: with the page's own sentence, when it does not get ready.
     """
     with _serve(site_dir, overlay) as url, sync_playwright() as playwright:
         try:
             browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-            page = browser.new_page()
+            # What is served changes from page to page: nothing may answer in the server's place.
+            page = browser.new_page(service_workers="block")
             page.set_default_timeout(READY_MS)
-            page.goto(url)
+            page.goto(f"{url}?backend={backend}" if backend else url)
             _wait_until_ready(page)
             yield page
             browser.close()
@@ -69,9 +85,11 @@ def open_page(site_dir: Path, overlay: dict[str, Path], chromium: Path) -> Itera
 def _wait_until_ready(page: Page) -> None:
     page.wait_for_function("() => window.tfpipe")
     try:
-        page.evaluate("() => tfpipe.ready.then(() => true)")
+        is_there = page.evaluate(READY)
     except PlaywrightError as error:
         raise TfpipeError(f"the page does not start: {error.message.splitlines()[0]}") from None
+    if not is_there:
+        raise AbsentBackendError("the browser does not have the backend that was asked for.")
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -87,6 +105,12 @@ class _Handler(SimpleHTTPRequestHandler):
         if first in self.overlay and (self.overlay[first] / rest).is_file():
             return str(self.overlay[first] / rest)
         return super().translate_path(path)
+
+    def end_headers(self) -> None:
+        """Isolate the page, without which wasm has no threads."""
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""

@@ -15,6 +15,8 @@ FILES = (
     "tfjs-core/dist/tf-core.min.js",
     "tfjs-converter/dist/tf-converter.min.js",
     "tfjs-backend-cpu/dist/tf-backend-cpu.min.js",
+    "tfjs-backend-webgl/dist/tf-backend-webgl.min.js",
+    "tfjs-backend-webgpu/dist/tf-backend-webgpu.min.js",
     f"{WASM}/dist/tf-backend-wasm.min.js",
     f"{WASM}/dist/tfjs-backend-wasm.wasm",
     f"{WASM}/dist/tfjs-backend-wasm-simd.wasm",

@@ -42,6 +42,13 @@ def round_weights(network: keras.Model, images: Array) -> keras.Model:
     return rounded
 
 
+def halve_weights(network: keras.Model) -> keras.Model:
+    """The same functional network with all weights as float16 has them."""
+    halved = keras.models.clone_model(network)
+    halved.set_weights([weight.astype(np.float16).astype(weight.dtype) for weight in network.get_weights()])
+    return halved
+
+
 def kernels_on_grid(network: keras.Model, rounded: keras.Model) -> Callable[[Array], tuple[Array, Array]]:
     """A kernel of the network → int8 (…, channels) and scales (channels,) of the rounded one.
 

@@ -307,15 +307,16 @@ STEPS = {
                 *_in_step_dir("export", "saved_model", *get_args(Precision))(config, workspace),
                 *_in_step_dir("export", "int8.keras", "float32.tflite", "float16.tflite")(config, workspace),
             ],
-            version=3,
+            version=4,
         ),
         Step(
             name="verify",
             summary="Compare the page in a real browser with Python.",
             sections=("verify",),
             needs=_verify_needs,
-            outputs=_in_step_dir("verify", "differences.npz"),
-            version=3,
+            outputs=_in_step_dir("verify", "differences.npz", "report.md"),
+            headline=("num_images", "num_backends", "max_backend_difference", "num_leaked_tensors", "wasm_with_simd"),
+            version=4,
         ),
     )
 }

@@ -7,12 +7,13 @@ import numpy as np
 
 from tfpipe.core.config import Config
 from tfpipe.core.errors import ConfigError, MismatchError, TfpipeError
-from tfpipe.core.files import read_json, sha256_json
+from tfpipe.core.files import read_json, sha256_json, write_json
 from tfpipe.core.settings import Precision
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import evaluation_batches
 from tfpipe.data.records import Records
+from tfpipe.exporters.golden import make_golden, make_thumbnail
 from tfpipe.exporters.graph_model import save_graph_model
 from tfpipe.exporters.precisions import in_precisions
 from tfpipe.exporters.saved_model import export_saved_model
@@ -22,11 +23,13 @@ from tfpipe.exporters.tflite import export_tflite
 from tfpipe.models import find_family
 from tfpipe.models.folding import fold_batch_norms
 from tfpipe.models.saving import Card, load_model, save_model
-from tfpipe.quantization.rounding import kernels_on_grid, round_weights
+from tfpipe.quantization.rounding import halve_weights, kernels_on_grid, round_weights
 from tfpipe.training.reproducible import make_reproducible
 
 Json = dict[str, Any]
 
+NUM_GOLDEN = 2
+"""Photos by which the page tries the backends of TensorFlow.js."""
 NUM_IMAGES = 16
 """Photos that the rounding to int8 looks at; 48 give hardly more."""
 
@@ -37,7 +40,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     network, card = load_model(workspace.best_path(config))
     _check(config, workspace, network, card)
     calibration = read_calibration(config, workspace, card)
-    sizes = _convert(config, workspace, (network, card), metadata(card, calibration))
+    sizes = _convert(config, workspace, (network, card), calibration)
     step_dir = workspace.step_dir(config, "export")
     site = Site(
         title=config.export.title,
@@ -47,7 +50,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
         tfjs_dir=step_dir / config.export.precision,
         tflite_path=step_dir / f"{tflite_precision(config)}.tflite",
         calibration=calibration,
-        examples=_examples(config, workspace),
+        examples=_first_of_classes(config, workspace, config.export.num_examples),
         model_card=_model_card(config, card, sizes),
         manifest_path=workspace.run_dir(config) / "manifest.yaml",
     )
@@ -61,18 +64,22 @@ def tflite_precision(config: Config) -> Precision:
 
 
 def _convert(
-    config: Config, workspace: Workspace, model: tuple[keras.Model, Card], about: Json
+    config: Config, workspace: Workspace, model: tuple[keras.Model, Card], calibration: Json
 ) -> dict[Precision, int]:
     """Write every format; returns the weights' bytes of each TensorFlow.js precision."""
     step_dir = workspace.step_dir(config, "export")
     network, card = model
+    thumbnails = np.stack([make_thumbnail(photo.jpeg) for photo in _first_of_classes(config, workspace, NUM_GOLDEN)])
     folded = fold_batch_norms(network)
     rounded = round_weights(folded, _images_to_round_by(config, workspace, card))
     save_model(rounded, card, step_dir / "int8.keras")
     export_saved_model(folded, step_dir / "saved_model")
     models = in_precisions(convert(step_dir / "saved_model"), kernels_on_grid(folded, rounded))
+    networks: dict[Precision, keras.Model] = {"float32": folded, "float16": halve_weights(folded), "int8": rounded}
     for precision, graph in models.items():
-        save_graph_model(graph, step_dir / precision, about)
+        golden = make_golden(networks[precision], thumbnails, card.image_input, calibration["temperature"])
+        save_graph_model(graph, step_dir / precision, metadata(card, calibration))
+        write_json(golden, step_dir / precision / "golden.json")
     export_tflite(step_dir / "saved_model", step_dir / "float32.tflite", float16=False)
     export_tflite(step_dir / "saved_model", step_dir / "float16.tflite", float16=True)
     return {precision: graph.weight_bytes for precision, graph in models.items()}
@@ -122,14 +129,14 @@ def metadata(card: Card, calibration: Json) -> Json:
     return {"classes": card.classes, "calibration": calibration}
 
 
-def _examples(config: Config, workspace: Workspace) -> list[Example]:
-    """The first test photos of different classes."""
+def _first_of_classes(config: Config, workspace: Workspace, count: int) -> list[Example]:
+    """The first test photos of different classes; fewer than asked for, where there are fewer classes."""
     records = Records(workspace.records_dir(config), "test")
     found: dict[int, bytes] = {}
-    if config.export.num_examples:
+    if count:
         for example in records.examples().as_numpy_iterator():
             found.setdefault(int(example["label"]), example["image"])
-            if len(found) == config.export.num_examples:
+            if len(found) == count:
                 break
     return [Example(jpeg, records.classes[label]) for label, jpeg in found.items()]
 

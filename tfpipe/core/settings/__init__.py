@@ -5,6 +5,7 @@ A section carries the name of its step or of the plan's section; `core/config.py
 
 from tfpipe.core.settings.base import (
     Augmentation,
+    Backend,
     ClassWeights,
     Count,
     Fraction,
@@ -50,6 +51,7 @@ __all__ = [
     "FILE_SOURCES",
     "AuditSettings",
     "Augmentation",
+    "Backend",
     "BaselineSettings",
     "CalibrateSettings",
     "CallbackSettings",

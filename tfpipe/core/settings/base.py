@@ -10,6 +10,8 @@ Sampling = Literal["uniform", "class_balanced", "square_root", "effective_number
 ClassWeights = Literal["none", "balanced", "effective_number"]
 SplitName = Literal["train", "validation", "test"]
 Precision = Literal["float32", "float16", "int8"]
+Backend = Literal["wasm", "webgl", "webgpu", "cpu"]
+"""Of TensorFlow.js, in the order in which the page tries them."""
 SetKind = Literal["none", "marginal", "class_conditional"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

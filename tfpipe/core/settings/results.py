@@ -1,11 +1,11 @@
 """Settings of the steps that judge a model and bring it to a page."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from tfpipe.core.settings.base import Count, Fraction, Precision, Section, SetKind, SplitName
+from tfpipe.core.settings.base import Backend, Count, Fraction, Precision, Section, SetKind, SplitName
 
 
 class EvaluateSettings(Section):
@@ -65,5 +65,9 @@ class VerifySettings(Section):
 
     num_images: Count = 128
     """Test images to compare."""
+    backends: tuple[Backend, ...] = get_args(Backend)
+    """Of TensorFlow.js, to compare with Python each; one that the browser lacks is told to be absent."""
+    backend_images: Count = 32
+    """Test images for each backend but wasm; in software, webgpu takes more than a second for one."""
     chromium: Path | None = None
     """The browser; unset, the first Chromium or Chrome on the path."""

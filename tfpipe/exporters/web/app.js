@@ -20,6 +20,7 @@ window.tfpipe = {
   ready: client.ready,
   predictImage: client.predictImage,
   predictTensor: client.predictTensor,
+  findDivergence: client.findDivergence,
   numTensors: client.numTensors,
 };
 
@@ -40,8 +41,8 @@ async function showModel() {
   element("loading").hidden = false;
   client.onProgress((fraction) => (element("progress").value = fraction));
   try {
-    const { classes, backend, simd } = await client.ready;
-    showBackend(backend, simd);
+    const { classes, description, left } = await client.ready;
+    showBackend(description, left);
     showKnownNames(classes);
   } catch (error) {
     element("waiting").hidden = true;
@@ -63,8 +64,9 @@ async function loadOptionalJson(path) {
   return response?.ok ? response.json() : null;
 }
 
-function showBackend(backend, simd) {
-  element("timing").dataset.backend = simd ? `${backend} with SIMD` : backend;
+function showBackend(description, left) {
+  const reasons = left.map(({ backend, reason }) => `; not ${backend}: ${reason}`);
+  element("timing").dataset.backend = description + reasons.join("");
   showTiming("Ready");
 }
 

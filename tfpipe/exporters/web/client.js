@@ -1,10 +1,12 @@
 /*
  * The page's side of worker.js: requests out, promises back.
  *
- * `ready` resolves to {backend, simd, classes, preprocessing, calibration} and rejects with one sentence for the reader.
+ * `ready` resolves to {backend, description, difference, left, firstPredictionMs, classes, preprocessing, calibration}
+ * and rejects with one sentence for the reader. `?backend=` in the page's address takes that one and no other.
  */
 
-const worker = new Worker(new URL("worker.js", import.meta.url));
+const backend = new URLSearchParams(location.search).get("backend") ?? "";
+const worker = new Worker(new URL("worker.js", import.meta.url), { name: backend });
 const pending = new Map();
 let lastId = 0;
 let failure = null;
@@ -14,7 +16,7 @@ export const ready = new Promise((resolve, reject) => {
   worker.onmessage = ({ data }) => {
     if (data.type === "progress") reportProgress(data.fraction);
     else if (data.type === "ready") resolve(data);
-    else if (data.type === "failed") reject(new Error(data.error));
+    else if (data.type === "failed") reject(Object.assign(new Error(data.error), { isAbsent: data.isAbsent }));
     else settle(data);
   };
   worker.onerror = () => {
@@ -42,6 +44,11 @@ export function predictBitmap(bitmap) {
 /* A preprocessed image, Float32Array (S, S, 3), to the same. */
 export function predictTensor(values) {
   return ask({ type: "tensor", values }, []);
+}
+
+/* The first node of the model that this backend computes otherwise than `reference` does: {node, difference} or null. */
+export async function findDivergence(values, reference) {
+  return (await ask({ type: "divergence", values, reference }, [])).divergence;
 }
 
 /* How many tensors the worker holds; it must not grow. */
