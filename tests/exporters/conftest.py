@@ -1,13 +1,18 @@
-"""One small student, exported once for all tests here."""
+"""One small student, exported once for all tests here, and a site around it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, sync_playwright
+from sites import make_site
 
+from tfpipe.core.errors import EnvironmentProblemError
 from tfpipe.core.settings import ModelSettings
+from tfpipe.exporters.browser import ARGUMENTS, find_chromium
 from tfpipe.exporters.graph_model import GraphModel, save_graph_model
 from tfpipe.exporters.precisions import in_precisions
 from tfpipe.exporters.saved_model import export_saved_model
@@ -81,3 +86,30 @@ def enlivened(network: keras.Model) -> keras.Model:
 @pytest.fixture(scope="session")
 def images() -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, (6, SIZE, SIZE, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    try:
+        return find_chromium(None)
+    except EnvironmentProblemError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Path) -> Iterator[Browser]:
+    """With a camera that shows a drawing, and a host that is not this one by name."""
+    camera = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    foreign = "--host-resolver-rules=MAP foreign.test 127.0.0.1"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=[*ARGUMENTS, *camera, foreign])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def site_dir(tmp_path_factory: pytest.TempPathFactory, exported: Exported) -> Path:
+    try:
+        return make_site(tmp_path_factory.mktemp("site"), exported.float32_dir)
+    except EnvironmentProblemError as error:
+        pytest.skip(f"TensorFlow.js cannot be had: {error}")

@@ -1,80 +1,19 @@
 """The page in a real browser: it answers as Keras does, and says in a sentence when it cannot."""
 
-import io
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
-from scipy.special import softmax
+from sites import CALIBRATION, CLASSES, SIZE, SPEC, expected_probs, make_jpeg, named_photo, named_tensor
 
 from tfpipe.core.errors import EnvironmentProblemError, TfpipeError
-from tfpipe.core.files import sha256_json
 from tfpipe.core.inputs import ImageInput
 from tfpipe.data.views import centre_square, normalise
 from tfpipe.exporters.browser import NAMES, find_chromium, open_page
-from tfpipe.exporters.site import Example, Site, build_site
-
-SIZE = 32
-CLASSES = ["Acer campestre", "Bellis perennis", "Crocus", "Digitalis", "Ähre <b>"]
-SPEC = ImageInput(SIZE)
-TEMPERATURE = 1.5
-CALIBRATION = {
-    "temperature": TEMPERATURE,
-    "threshold": 0.6,
-    "sets": {"level": 0.9, "quantile": 0.9, "of_class": {"1": 0.0}},
-    "classes_sha256": sha256_json(CLASSES),
-}
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Path:
-    try:
-        return find_chromium(None)
-    except EnvironmentProblemError as error:
-        pytest.skip(str(error))
-
-
-def make_jpeg(width: int = 75, height: int = 50) -> bytes:
-    """A smooth picture with a bright corner, so that a wrong crop or a mirrored one would show."""
-    rows, columns = np.mgrid[0:height, 0:width]
-    pixels = np.stack([rows * 255 / height, columns * 255 / width, 255 * (rows + columns < 30)], axis=-1)
-    file = io.BytesIO()
-    Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", quality=92)
-    return file.getvalue()
-
-
-@pytest.fixture(scope="session")
-def site_dir(tmp_path_factory: pytest.TempPathFactory, exported: Any) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    (folder / "manifest.yaml").write_text("steps: {}\n")
-    (folder / "float16.tflite").write_bytes(b"TFL3")
-    site = Site(
-        title="Herbs <of> the field",
-        description="A test.",
-        classes=CLASSES,
-        image_input=SPEC,
-        tfjs_dir=exported.float32_dir,
-        tflite_path=folder / "float16.tflite",
-        calibration=CALIBRATION,
-        examples=[Example(make_jpeg(), CLASSES[0])],
-        model_card="# A card\n",
-        manifest_path=folder / "manifest.yaml",
-    )
-    try:
-        build_site(site, folder / "page")
-    except EnvironmentProblemError as error:
-        pytest.skip(f"TensorFlow.js cannot be had: {error}")
-    return folder / "page"
-
-
-def expected_probs(network: keras.Model, images: np.ndarray) -> np.ndarray:
-    return softmax(network(images, training=False).numpy().astype(np.float64) / TEMPERATURE, axis=-1)
 
 
 def copy_without(site_dir: Path, target: Path, missing: str) -> Path:
@@ -144,16 +83,8 @@ def test_the_page_answers_as_keras_does(site_dir: Path, chromium: Path, exported
     expected = expected_probs(exported.network, inputs)
     assert np.abs(np.diff(expected, axis=0)).max() > 1e-2
     with open_page(site_dir, {}, chromium) as page:
-        from_tensors = [
-            page.evaluate(
-                "async (values) => Array.from((await tfpipe.predictTensor(Float32Array.from(values))).probs)",
-                image.ravel().tolist(),
-            )
-            for image in images
-        ]
-        from_jpeg = page.evaluate(
-            "async (bytes) => Array.from((await tfpipe.predictImage(Uint8Array.from(bytes).buffer)).probs)", list(jpeg)
-        )
+        from_tensors = [named_tensor(page, image) for image in images]
+        from_jpeg = named_photo(page, jpeg)
         assert page.title() == "Herbs <of> the field"
         assert page.evaluate("async () => (await tfpipe.ready).classes") == CLASSES
     np.testing.assert_allclose(from_tensors, expected[:-1], atol=1e-4)
@@ -167,13 +98,7 @@ def test_the_page_answers_in_int8_as_the_rounded_network_does(
     expected = expected_probs(exported.rounded, images)
     exact = expected_probs(exported.network, images)
     with open_page(site_dir, {"model": exported.int8_dir}, chromium) as page:
-        found = [
-            page.evaluate(
-                "async (values) => Array.from((await tfpipe.predictTensor(Float32Array.from(values))).probs)",
-                image.ravel().tolist(),
-            )
-            for image in images
-        ]
+        found = [named_tensor(page, image) for image in images]
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.abs(expected - exact).max() > 1e-3
 
@@ -183,10 +108,7 @@ def test_another_folder_can_answer_for_a_part_of_the_site(
 ) -> None:
     """`verify` shows the page the float16 weights so: near float32's answer, but not it."""
     with open_page(site_dir, {"model": exported.float16_dir}, chromium) as page:
-        found = page.evaluate(
-            "async (values) => Array.from((await tfpipe.predictTensor(Float32Array.from(values))).probs)",
-            images[0].ravel().tolist(),
-        )
+        found = named_tensor(page, images[0])
     expected = expected_probs(exported.network, images[:1])[0]
     assert 1e-6 < np.abs(np.array(found) - expected).max() < 2e-2
 

@@ -300,14 +300,14 @@ STEPS = {
         Step(
             name="export",
             summary="Convert to TensorFlow.js and TensorFlow Lite, and build the page.",
-            sections=("export",),
+            sections=("data.region", "export"),
             needs=_export_needs,
             outputs=lambda config, workspace: [
                 workspace.exported_dir(config),
                 *_in_step_dir("export", "saved_model", *get_args(Precision))(config, workspace),
                 *_in_step_dir("export", "int8.keras", "float32.tflite", "float16.tflite")(config, workspace),
             ],
-            version=3,
+            version=4,
         ),
         Step(
             name="verify",
