@@ -8,6 +8,7 @@ from typing import Any
 
 from tfpipe.core.files import atomic_path, sha256_json, write_json
 from tfpipe.core.inputs import ImageInput
+from tfpipe.exporters.offline import write_service_worker
 from tfpipe.exporters.vendor import copy_vendor
 
 PAGE_DIR = Path(__file__).parent / "web"
@@ -58,6 +59,7 @@ def build_site(site: Site, target: Path) -> None:
         _write_examples(site.examples, folder / "examples")
         shutil.copyfile(site.manifest_path, folder / "manifest.yaml")
         (folder / "model_card.md").write_text(site.model_card, encoding="utf-8")
+        write_service_worker(folder)
 
 
 def _copy_folder(source: Path, target: Path) -> None:

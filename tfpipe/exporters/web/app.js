@@ -7,6 +7,7 @@ import { element, withText } from "./elements.js";
 import { showExamples } from "./examples.js";
 import { loadOptionalJson } from "./files.js";
 import { hideNotice, showNotice } from "./notices.js";
+import { keepOffline } from "./offline.js";
 import { listenForPhotos } from "./photos.js";
 import { listenForRegions } from "./regions.js";
 
@@ -24,7 +25,7 @@ function start() {
   hideNotice();
   showTitle();
   showExamples();
-  showModel();
+  showModel().then(keepOffline); // what is kept is fetched once more, and must not slow down the first answer
   listenForPhotos();
   listenForCamera();
   listenForRegions(showAnswerAgain);
