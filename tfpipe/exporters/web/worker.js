@@ -16,6 +16,7 @@ const SCRIPTS = [
   "vendor/tf-converter.min.js",
   "vendor/tf-backend-cpu.min.js",
   "vendor/tf-backend-wasm.min.js",
+  "decode.js",
   "preprocess.js",
 ];
 const KNOWN_PREPROCESSING = { crop: "center_square", resize: "bilinear_antialias" };
@@ -196,19 +197,6 @@ async function answerTimed(predict) {
   return { reply: { probs, milliseconds: performance.now() - begin }, transfer: [probs.buffer] };
 }
 
-/* Pixels as stored: no colour profile applied, as in tf.io.decode_image; turned as the camera was held. */
-async function decode(bytes) {
-  try {
-    return await createImageBitmap(new Blob([bytes]), {
-      colorSpaceConversion: "none",
-      premultiplyAlpha: "none",
-      imageOrientation: "from-image",
-    });
-  } catch {
-    throw new Error("This could not be read as an image. A JPEG, PNG or WebP photo will do.");
-  }
-}
-
 /* Takes the bitmap over and closes it. Returns probs (num_classes,). */
 function predictBitmap(bitmap) {
   try {
@@ -217,19 +205,6 @@ function predictBitmap(bitmap) {
   } finally {
     bitmap.close();
   }
-}
-
-/* readRows for preprocessSquare: strips of the square over white paper, where the photo is transparent. */
-function rowReader(bitmap, { left, top, side }) {
-  const canvas = new OffscreenCanvas(side, 1);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  return (first, count) => {
-    canvas.height = count; // also clears
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, side, count);
-    context.drawImage(bitmap, -left, -top - first);
-    return context.getImageData(0, 0, side, count).data;
-  };
 }
 
 /* values (S, S, 3) to calibrated probs (num_classes,), both Float32Array. */
