@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from sites import CLASSES, Server, expected_probs, make_site, named_tensor, serving, wait_until_ready
 
 from tfpipe.exporters.offline import write_service_worker
+from tfpipe.exporters.site import PAGE_DIR
 
 IS_WAITING = "async () => (await navigator.serviceWorker.getRegistration()).waiting !== null"
+FETCH = "(path) => fetch(path).then((response) => response.text(), () => null)"
 UPDATE = """async () => {
     const registration = await navigator.serviceWorker.getRegistration();
     await registration.update().catch(() => null);
@@ -26,14 +29,20 @@ UPDATE = """async () => {
 
 @pytest.fixture
 def site(site_dir: Path, tmp_path: Path) -> Path:
-    """A copy, to be changed."""
-    return Path(shutil.copytree(site_dir, tmp_path / "page"))
+    """A copy, to be changed, with two files that few visits need."""
+    site = Path(shutil.copytree(site_dir, tmp_path / "page"))
+    for name in ("tf-webgl.js", "tf-webgpu.js"):
+        (site / "vendor" / name).write_text(name)
+    shutil.copyfile(PAGE_DIR / "sw.js", site / "sw.js")
+    write_service_worker(site)
+    return site
 
 
 @pytest.fixture
 def server(site: Path) -> Iterator[Server]:
-    with serving(site) as server:
-        yield server
+    """The site in a folder of the server's."""
+    with serving(site.parent) as server:
+        yield replace(server, url=f"{server.url}{site.name}/")
 
 
 @pytest.fixture
@@ -94,6 +103,7 @@ def test_after_a_visit_the_page_works_without_its_server(
 ) -> None:
     page = visit(context, server)
     assert not page.evaluate("() => crossOriginIsolated")
+    assert reload(page).evaluate(FETCH, "vendor/tf-webgl.js") == "tf-webgl.js"
     server.stop()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -104,7 +114,9 @@ def test_after_a_visit_the_page_works_without_its_server(
     page.click("#example-list button")
     page.wait_for_selector("#results li")
     assert page.text_content("#true-label").startswith(f"This photo is labelled “{CLASSES[0]}”.")
-    assert page.evaluate("async () => (await fetch('model_card.md')).text()") == "# A card\n"
+    assert page.evaluate(FETCH, "model_card.md") == "# A card\n"
+    assert page.evaluate(FETCH, "vendor/tf-webgl.js") == "tf-webgl.js"
+    assert page.evaluate(FETCH, "vendor/tf-webgpu.js") is None  # asked for by nobody while there was a server
     assert all(url.startswith((server.url, "blob:", "data:")) for url in asked), asked
 
 
