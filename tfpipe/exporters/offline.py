@@ -39,7 +39,7 @@ def write_service_worker(folder: Path) -> str:
     later = {path: found for path, found in hashes.items() if _is_any(path, LATER)}
     files = {path: found for path, found in hashes.items() if not _is_any(path, (*LATER, *NEVER))}
     head = {"VERSION": version, "FILES": files, "LATER": later}
-    worker.write_text(f"{_constants(head)}\n{code}", encoding="utf-8")
+    worker.write_text(f'"use strict";\n\n{_constants(head)}\n{code}', encoding="utf-8")
     return version
 
 

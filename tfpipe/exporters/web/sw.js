@@ -6,8 +6,8 @@
  *   FILES    what every visit needs: path → its hash, as fetch checks it
  *   LATER    the same of what few visits need, which is kept once it was asked for
  */
-"use strict";
 
+const HASHES = { __proto__: null, ...FILES, ...LATER };
 const PREFIX = `tfpipe ${self.registration.scope} `; // other sites of this origin have caches of their own
 const CACHE = PREFIX + VERSION;
 // With these two a page may run WebAssembly on several threads; static hosts seldom send them.
@@ -29,8 +29,6 @@ self.addEventListener("fetch", (event) => {
   const path = pathOf(event.request);
   if (path in HASHES) event.respondWith(answer(path));
 });
-
-const HASHES = { __proto__: null, ...FILES, ...LATER };
 
 /* One file that is missing, cut off or of another version, and this version is not installed. */
 async function keepFiles() {
