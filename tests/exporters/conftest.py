@@ -1,22 +1,23 @@
-"""One small student, exported once for all tests here."""
+"""One small student, exported once for all tests here, and a site around it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from small_site import CALIBRATION, CLASSES, SIZE, SPEC, TEMPERATURE, make_jpeg
+from playwright.sync_api import Browser, sync_playwright
+from sites import CLASSES, SIZE, SPEC, TEMPERATURE, make_site
 
 from tfpipe.core.errors import EnvironmentProblemError
 from tfpipe.core.files import write_json
 from tfpipe.core.settings import ModelSettings
-from tfpipe.exporters.browser import find_chromium
+from tfpipe.exporters.browser import ARGUMENTS, find_chromium
 from tfpipe.exporters.golden import make_golden
 from tfpipe.exporters.graph_model import GraphModel, save_graph_model
 from tfpipe.exporters.precisions import in_precisions
 from tfpipe.exporters.saved_model import export_saved_model
-from tfpipe.exporters.site import Example, Site, build_site
 from tfpipe.exporters.tfjs import convert
 from tfpipe.models import build_model
 from tfpipe.models.folding import fold_batch_norms
@@ -100,25 +101,20 @@ def chromium() -> Path:
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="module")
+def browser(chromium: Path) -> Iterator[Browser]:
+    """With a camera that shows a drawing, and a host that is not this one by name."""
+    camera = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    foreign = "--host-resolver-rules=MAP foreign.test 127.0.0.1"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=[*ARGUMENTS, *camera, foreign])
+        yield browser
+        browser.close()
+
+
 @pytest.fixture(scope="session")
 def site_dir(tmp_path_factory: pytest.TempPathFactory, exported: Exported) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    (folder / "manifest.yaml").write_text("steps: {}\n")
-    (folder / "float16.tflite").write_bytes(b"TFL3")
-    site = Site(
-        title="Herbs <of> the field",
-        description="A test.",
-        classes=CLASSES,
-        image_input=SPEC,
-        tfjs_dir=exported.float32_dir,
-        tflite_path=folder / "float16.tflite",
-        calibration=CALIBRATION,
-        examples=[Example(make_jpeg(), CLASSES[0])],
-        model_card="# A card\n",
-        manifest_path=folder / "manifest.yaml",
-    )
     try:
-        build_site(site, folder / "page")
+        return make_site(tmp_path_factory.mktemp("site"), exported.float32_dir)
     except EnvironmentProblemError as error:
         pytest.skip(f"TensorFlow.js cannot be had: {error}")
-    return folder / "page"

@@ -5,21 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.special import softmax
-from small_site import CALIBRATION, CLASSES, SIZE, SPEC, TEMPERATURE, make_jpeg
+from sites import CALIBRATION, CLASSES, SIZE, SPEC, expected_probs, make_jpeg, named_photo, named_tensor
 
 from tfpipe.core.errors import EnvironmentProblemError, TfpipeError
 from tfpipe.core.inputs import ImageInput
 from tfpipe.data.views import centre_square, normalise
 from tfpipe.exporters.browser import NAMES, find_chromium, open_page
-
-
-def expected_probs(network: keras.Model, images: np.ndarray) -> np.ndarray:
-    return softmax(network(images, training=False).numpy().astype(np.float64) / TEMPERATURE, axis=-1)
 
 
 def copy_without(site_dir: Path, target: Path, missing: str) -> Path:
@@ -89,16 +83,8 @@ def test_the_page_answers_as_keras_does(site_dir: Path, chromium: Path, exported
     expected = expected_probs(exported.network, inputs)
     assert np.abs(np.diff(expected, axis=0)).max() > 1e-2
     with open_page(site_dir, {}, chromium) as page:
-        from_tensors = [
-            page.evaluate(
-                "async (values) => Array.from((await tfpipe.predictTensor(Float32Array.from(values))).probs)",
-                image.ravel().tolist(),
-            )
-            for image in images
-        ]
-        from_jpeg = page.evaluate(
-            "async (bytes) => Array.from((await tfpipe.predictImage(Uint8Array.from(bytes).buffer)).probs)", list(jpeg)
-        )
+        from_tensors = [named_tensor(page, image) for image in images]
+        from_jpeg = named_photo(page, jpeg)
         assert page.title() == "Herbs <of> the field"
         assert page.evaluate("async () => (await tfpipe.ready).classes") == CLASSES
     np.testing.assert_allclose(from_tensors, expected[:-1], atol=1e-4)
@@ -112,13 +98,7 @@ def test_the_page_answers_in_int8_as_the_rounded_network_does(
     expected = expected_probs(exported.rounded, images)
     exact = expected_probs(exported.network, images)
     with open_page(site_dir, {"model": exported.int8_dir}, chromium) as page:
-        found = [
-            page.evaluate(
-                "async (values) => Array.from((await tfpipe.predictTensor(Float32Array.from(values))).probs)",
-                image.ravel().tolist(),
-            )
-            for image in images
-        ]
+        found = [named_tensor(page, image) for image in images]
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.abs(expected - exact).max() > 1e-3
 
@@ -128,10 +108,7 @@ def test_another_folder_can_answer_for_a_part_of_the_site(
 ) -> None:
     """`verify` shows the page the float16 weights so: near float32's answer, but not it."""
     with open_page(site_dir, {"model": exported.float16_dir}, chromium) as page:
-        found = page.evaluate(
-            "async (values) => Array.from((await tfpipe.predictTensor(Float32Array.from(values))).probs)",
-            images[0].ravel().tolist(),
-        )
+        found = named_tensor(page, images[0])
     expected = expected_probs(exported.network, images[:1])[0]
     assert 1e-6 < np.abs(np.array(found) - expected).max() < 2e-2
 

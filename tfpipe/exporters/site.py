@@ -1,5 +1,6 @@
 """The static site: the page, its model, and all that the model needs to be used rightly."""
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from tfpipe.core.files import atomic_path, sha256_json, write_json
 from tfpipe.core.inputs import ImageInput
+from tfpipe.exporters.offline import write_service_worker
 from tfpipe.exporters.vendor import copy_vendor
 
 PAGE_DIR = Path(__file__).parent / "web"
@@ -33,6 +35,8 @@ class Site:
     tflite_path: Path
     calibration: dict[str, Any]
     """How to read the model's probabilities."""
+    regions: dict[str, Any]
+    """What the page asks about regions, as `training/regions.py` counts them."""
     examples: list[Example]
     model_card: str
     manifest_path: Path
@@ -42,18 +46,30 @@ class Site:
 def build_site(site: Site, target: Path) -> None:
     """Write the site, whole or not at all."""
     with atomic_path(target) as folder:
-        shutil.copytree(PAGE_DIR, folder)
+        _copy_folder(PAGE_DIR, folder)
         copy_vendor(folder / "vendor")
-        shutil.copytree(site.tfjs_dir, folder / "model")
+        _copy_folder(site.tfjs_dir, folder / "model")
         classes = {"classes": site.classes, "sha256": sha256_json(site.classes)}
         write_json(classes, folder / "model" / "classes.json")
         write_json(site.image_input.to_json(), folder / "model" / "preprocessing.json")
         write_json({"title": site.title, "description": site.description}, folder / "model" / "page.json")
         write_json(site.calibration, folder / "model" / "calibration.json")
+        _write_compact(site.regions, folder / "model" / "regions.json")
         shutil.copyfile(site.tflite_path, folder / "model.tflite")
         _write_examples(site.examples, folder / "examples")
         shutil.copyfile(site.manifest_path, folder / "manifest.yaml")
         (folder / "model_card.md").write_text(site.model_card, encoding="utf-8")
+        write_service_worker(folder)
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """With the times of now: by an older one, a server would say that a browser's other file is still the same."""
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+
+
+def _write_compact(value: object, path: Path) -> None:
+    """Without blanks: it may hold a number for each class and region."""
+    path.write_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
 def _write_examples(examples: list[Example], folder: Path) -> None:

@@ -300,7 +300,7 @@ STEPS = {
         Step(
             name="export",
             summary="Convert to TensorFlow.js and TensorFlow Lite, and build the page.",
-            sections=("export",),
+            sections=("data.region", "export"),
             needs=_export_needs,
             outputs=lambda config, workspace: [
                 workspace.exported_dir(config),

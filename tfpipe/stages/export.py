@@ -24,6 +24,7 @@ from tfpipe.models import find_family
 from tfpipe.models.folding import fold_batch_norms
 from tfpipe.models.saving import Card, load_model, save_model
 from tfpipe.quantization.rounding import halve_weights, kernels_on_grid, round_weights
+from tfpipe.stages.region_choice import count_training_regions, measure_regions, regions_of_page
 from tfpipe.training.reproducible import make_reproducible
 
 Json = dict[str, Any]
@@ -42,6 +43,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     calibration = read_calibration(config, workspace, card)
     sizes = _convert(config, workspace, (network, card), calibration)
     step_dir = workspace.step_dir(config, "export")
+    seen = count_training_regions(config, workspace, card.classes)
     site = Site(
         title=config.export.title,
         description=config.export.description,
@@ -50,12 +52,17 @@ def run(config: Config, workspace: Workspace) -> Metrics:
         tfjs_dir=step_dir / config.export.precision,
         tflite_path=step_dir / f"{tflite_precision(config)}.tflite",
         calibration=calibration,
+        regions=regions_of_page(seen, config.export.regions),
         examples=_first_of_classes(config, workspace, config.export.num_examples),
         model_card=_model_card(config, card, sizes),
         manifest_path=workspace.run_dir(config) / "manifest.yaml",
     )
     build_site(site, workspace.exported_dir(config))
-    return {"weight_bytes": sizes, "page": (workspace.exported_dir(config) / "index.html").as_posix()}
+    return {
+        "weight_bytes": sizes,
+        "page": (workspace.exported_dir(config) / "index.html").as_posix(),
+        "regions": measure_regions(seen, calibration["temperature"], config, workspace),
+    }
 
 
 def tflite_precision(config: Config) -> Precision:

@@ -13,6 +13,7 @@ Precision = Literal["float32", "float16", "int8"]
 Backend = Literal["wasm", "webgl", "webgpu", "cpu"]
 """Of TensorFlow.js, in the order in which the page tries them."""
 SetKind = Literal["none", "marginal", "class_conditional"]
+RegionChoice = Literal["filter", "reweight", "none"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]

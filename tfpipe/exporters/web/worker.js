@@ -14,7 +14,7 @@
  */
 "use strict";
 
-importScripts("loading.js", "backends.js", "preprocess.js");
+importScripts("loading.js", "backends.js", "decode.js", "preprocess.js");
 
 const ANSWERS = {
   image: answerImage,
@@ -126,19 +126,6 @@ async function answerTimed(predict) {
   return { reply: { probs, milliseconds: performance.now() - begin }, transfer: [probs.buffer] };
 }
 
-/* Pixels as stored: no colour profile applied, as in tf.io.decode_image; turned as the camera was held. */
-async function decode(bytes) {
-  try {
-    return await createImageBitmap(new Blob([bytes]), {
-      colorSpaceConversion: "none",
-      premultiplyAlpha: "none",
-      imageOrientation: "from-image",
-    });
-  } catch {
-    throw new Error("This could not be read as an image. A JPEG, PNG or WebP photo will do.");
-  }
-}
-
 /* Takes the bitmap over and closes it. Returns probs (num_classes,). */
 function predictBitmap(bitmap) {
   try {
@@ -147,19 +134,6 @@ function predictBitmap(bitmap) {
   } finally {
     bitmap.close();
   }
-}
-
-/* readRows for preprocessSquare: strips of the square over white paper, where the photo is transparent. */
-function rowReader(bitmap, { left, top, side }) {
-  const canvas = new OffscreenCanvas(side, 1);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  return (first, count) => {
-    canvas.height = count; // also clears
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, side, count);
-    context.drawImage(bitmap, -left, -top - first);
-    return context.getImageData(0, 0, side, count).data;
-  };
 }
 
 /* values (S, S, 3) to calibrated probs (num_classes,), both Float32Array. */

@@ -1,5 +1,6 @@
 """What a network says of a split: made batch by batch, kept in `predictions.npz`, read again."""
 
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -65,6 +66,15 @@ def load_predictions(folder: Path) -> Predictions:
         names = ("labels", "places", "losses", "top_answers", "top_probs")
         outcomes = Outcomes(len(classes), *(saved[name] for name in names))
         return Predictions(saved["ids"], saved["regions"], classes, outcomes)
+
+
+def iter_logits(folder: Path) -> Iterator[Array]:
+    """What `evaluate` kept of them, (batch, num_classes) float32 after another, in the records' order."""
+    with zipfile.ZipFile(folder / "predictions.npz") as saved, saved.open("logits.npy") as file:
+        np.lib.format.read_magic(file)
+        (rows, columns), _, dtype = np.lib.format.read_array_header_1_0(file)
+        for _ in range(0, rows, BATCH):
+            yield np.frombuffer(file.read(BATCH * columns * dtype.itemsize), dtype).reshape(-1, columns)
 
 
 def compiled(network: keras.Model) -> Predict:

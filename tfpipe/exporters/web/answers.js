@@ -1,0 +1,135 @@
+/* The answer: five names, how sure, and whether to rely on it. */
+
+import * as client from "./client.js";
+import { inRegion, isConclusive, predictionSet } from "./decisions.js";
+import { element, withText } from "./elements.js";
+import { hideNotice, showNotice } from "./notices.js";
+import { chosenFactors } from "./regions.js";
+
+const NUM_RESULTS = 5;
+const NUM_IN_SET = 12;
+
+let shown = null; // {probs, trueLabel}, to be shown again when another region is chosen
+let lastAnnounced = "";
+
+/* probs: (num_classes,), by the photo alone. isLive: whether it is one of many camera frames. */
+export async function showAnswer({ probs, milliseconds }, { trueLabel, isLive }) {
+  shown = { probs, trueLabel };
+  hideNotice();
+  announce(await showNames(shown), isLive);
+  showTiming(`Named in ${milliseconds.toFixed(0)} ms`);
+}
+
+/* The last answer, if there is one, in the region that is chosen now. */
+export async function showAnswerAgain() {
+  if (shown) announce(await showNames(shown), false);
+}
+
+export function showFailure(error) {
+  shown = null;
+  for (const id of ["results", "verdict", "set"]) element(id).hidden = true;
+  element("true-label").textContent = "";
+  element("waiting").textContent = "Nothing to name yet.";
+  element("waiting").hidden = false;
+  showTiming("Ready");
+  showNotice(error.message);
+}
+
+export function showTiming(text) {
+  const { backend } = element("timing").dataset;
+  element("timing").textContent = backend ? `${text} (${backend}).` : "";
+}
+
+/* Returns what stands first: [{name, prob, alone}], `alone` being the probability by the photo alone. */
+async function showNames({ probs, trueLabel }) {
+  const { classes, calibration } = await client.ready;
+  const factors = chosenFactors(classes.length);
+  const weighed = factors ? inRegion(probs, factors) : probs;
+  const best = rank(weighed).map((index) => ({ name: classes[index], prob: weighed[index], alone: probs[index] }));
+  showVerdict(best[0], calibration, factors !== null);
+  showResults(best, trueLabel);
+  showSet(probs, { classes, calibration }, factors !== null);
+  showTrueLabel(trueLabel, best);
+  return best;
+}
+
+/* The indices of the largest probabilities, largest first. */
+function rank(probs) {
+  return Array.from(probs.keys())
+    .sort((a, b) => probs[b] - probs[a])
+    .slice(0, NUM_RESULTS);
+}
+
+/* The threshold was found for photos alone: a region may take an answer from being sure, and never make it so. */
+function showVerdict({ alone }, calibration, isInRegion) {
+  const isSure = isConclusive(alone, calibration);
+  element("verdict").hidden = isSure;
+  element("results-title").textContent = isSure ? "Most likely" : "Perhaps";
+  if (isSure) element("verdict").textContent = "";
+  else showDoubt(formatPercent(alone), formatPercent(calibration.threshold), isInRegion);
+}
+
+function showDoubt(alone, threshold, isInRegion) {
+  element("verdict").textContent = isInRegion
+    ? `Not conclusive: by the photo alone the first name has ${alone}, and below ${threshold} too many are wrong.`
+    : `Not conclusive: names below ${threshold} are wrong too often.`;
+}
+
+/* Of the photo alone, since that is what the sets' level was measured on. */
+function showSet(probs, { classes, calibration }, isInRegion) {
+  element("set").hidden = !calibration.sets;
+  if (!calibration.sets) return;
+  const names = predictionSet(probs, calibration).map((index) => classes[index]);
+  const more = names.length > NUM_IN_SET ? ` and ${names.length - NUM_IN_SET} more` : "";
+  const photos = isInRegion ? "photos from anywhere" : "photos";
+  element("set").textContent = names.length
+    ? `Of ${formatPercent(calibration.sets.level)} of ${photos} the true name is among: ${names.slice(0, NUM_IN_SET).join(", ")}${more}.`
+    : "The model is unsure of every name: it may be none of them.";
+}
+
+function showResults(best, trueLabel) {
+  element("waiting").hidden = true;
+  element("results").hidden = false;
+  fillList(element("results"), best.length, buildResult);
+  best.forEach(({ name, prob }, i) => {
+    const row = element("results").children[i];
+    row.querySelector(".name").textContent = name;
+    row.querySelector(".percent").textContent = formatPercent(prob);
+    row.querySelector(".bar").style.setProperty("--share", prob);
+    row.classList.toggle("is-true", name === trueLabel);
+  });
+}
+
+/* Rows are kept and refilled, so that the bars glide from one camera frame to the next. */
+function fillList(list, length, buildRow) {
+  while (list.children.length < length) list.append(buildRow());
+  while (list.children.length > length) list.lastChild.remove();
+}
+
+function buildResult() {
+  const row = document.createElement("li");
+  const bar = withText("span", "", "bar");
+  bar.setAttribute("aria-hidden", "true");
+  row.append(withText("span", "", "name"), withText("span", "", "percent"), bar);
+  return row;
+}
+
+function formatPercent(prob) {
+  if (prob < 0.001) return "< 0.1 %";
+  if (prob > 0.999 && prob < 1) return "> 99.9 %";
+  return `${(100 * prob).toFixed(1)} %`;
+}
+
+function showTrueLabel(trueLabel, best) {
+  const verdict = best[0].name === trueLabel ? "The model agrees." : "The model differs.";
+  element("true-label").textContent = trueLabel === null ? "" : `This photo is labelled “${trueLabel}”. ${verdict}`;
+}
+
+/* Said aloud by screen readers; in continuous use only when the first name changes. */
+function announce([first, second], isLive) {
+  if (isLive && first.name === lastAnnounced) return;
+  lastAnnounced = first.name;
+  const runnerUp = second ? `, then ${second.name}, ${formatPercent(second.prob)}` : "";
+  const sentence = `${element("verdict").textContent} ${element("results-title").textContent} ${first.name}, ${formatPercent(first.prob)}${runnerUp}.`;
+  element("announcement").textContent = `${sentence} ${element("true-label").textContent}`;
+}

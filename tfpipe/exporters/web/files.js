@@ -1,0 +1,14 @@
+/* Small files beside the page. */
+
+/* Its JSON, or null where there is none. Asked of the server each time, as in worker.js. */
+export async function loadOptionalJson(path) {
+  const response = await fetch(path, { cache: "no-cache" }).catch(() => null);
+  return response?.ok ? response.json() : null;
+}
+
+/* Its bytes, a Blob. Throws an error with a sentence for the reader. */
+export async function loadExample(path) {
+  const response = await fetch(path, { cache: "no-cache" }).catch(() => null);
+  if (!response?.ok) throw new Error(`${path} is missing: the example could not be loaded.`);
+  return response.blob();
+}
