@@ -71,7 +71,7 @@ class VerifySettings(Section):
     """Test images to compare."""
     backends: tuple[Backend, ...] = get_args(Backend)
     """Of TensorFlow.js, to compare with Python each; one that the browser lacks is told to be absent."""
-    backend_images: Count = 32
+    backend_images: Count = 16
     """Test images for each backend but wasm; in software, webgpu takes more than a second for one."""
     chromium: Path | None = None
     """The browser; unset, the first Chromium or Chrome on the path."""

@@ -32,13 +32,17 @@ async function chooseBackend(asked, { load, measure }) {
     try {
       const chosen = await measureOn(backend);
       if (chosen.difference <= TOLERANCE) return chosen;
-      left.push({ backend, reason: `its answers are off by ${chosen.difference.toFixed(2)}` });
+      left.push({ backend, reason: describeError(chosen.difference) });
     } catch (error) {
       left.push({ backend, reason: error.message });
     }
   }
   const reasons = left.map(({ backend, reason }) => `${backend}: ${reason}`).join("; ");
   throw new Error(`No backend of TensorFlow.js names photos rightly in this browser (${reasons})`);
+}
+
+function describeError(difference) {
+  return Number.isNaN(difference) ? "its answers are no numbers" : `its answers are off by ${difference.toFixed(2)}`;
 }
 
 async function startBackend(backend) {

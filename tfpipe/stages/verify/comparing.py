@@ -33,7 +33,7 @@ def agreement(expected: Array, found: Array) -> Metrics:
         "mean_probability_difference": float(difference.mean()),
         "top1_agreement": float((expected.argmax(axis=-1) == found.argmax(axis=-1)).mean()),
         "top5_agreement": _top5_agreement(expected, found),
-        "correlation": float(np.corrcoef(expected.ravel(), np.nan_to_num(found).ravel())[0, 1]),
+        "correlation": _correlation(expected.ravel(), np.nan_to_num(found).ravel()),
     }
 
 
@@ -52,6 +52,12 @@ def decision_agreement(expected: Array, found: Array, threshold: float | None) -
 def worst_image(expected: Array, found: Array) -> int:
     """The image of which they differ most."""
     return int(np.nan_to_num(np.abs(expected - found), nan=1.0).max(axis=-1).argmax())
+
+
+def _correlation(expected: Array, found: Array) -> float:
+    """Not a number where an answer is always the same."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.corrcoef(expected, found)[0, 1])
 
 
 def _decide(probs: Array, threshold: float | None) -> Array:
