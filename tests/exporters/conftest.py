@@ -14,7 +14,8 @@ from tfpipe.exporters.saved_model import export_saved_model
 from tfpipe.exporters.tfjs import convert
 from tfpipe.models import build_model
 from tfpipe.models.folding import fold_batch_norms
-from tfpipe.quantization.rounding import kernels_on_grid, round_weights
+from tfpipe.quantization.grid import on_grid
+from tfpipe.quantization.rounding import round_weights
 
 SIZE, CLASSES = 32, 5
 METADATA = {"classes": ["Acer", "Bellis", "Crocus", "Digitalis", "Ähre"]}
@@ -56,8 +57,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory, images: np.ndarray) -> Ex
     rounded = round_weights(folded, images)
     folder = tmp_path_factory.mktemp("exported")
     export_saved_model(folded, folder / "saved_model")
+    export_saved_model(rounded, folder / "rounded")
     graph = convert(folder / "saved_model")
-    for precision, model in in_precisions(graph, kernels_on_grid(folded, rounded)).items():
+    for precision, model in in_precisions(graph, convert(folder / "rounded"), on_grid).items():
         save_graph_model(model, folder / precision, METADATA)
     folders = (folder / name for name in ("saved_model", "float32", "float16", "int8"))
     return Exported(network, folded, rounded, graph, *folders)
