@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tfpipe.core.errors import EnvironmentProblemError, MismatchError
+from tfpipe.core.errors import BrokenOffError, EnvironmentProblemError, MismatchError
 from tfpipe.stages.own_process import run_in_own_process
 
 PARENT = """
@@ -55,7 +55,7 @@ def test_errors_are_raised_here_as_they_were_there(tmp_path: Path) -> None:
 
 
 def test_a_process_that_ends_without_an_answer_is_told(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentProblemError, match="the process of errands ended with code 3"):
+    with pytest.raises(BrokenOffError, match="the process of errands ended with code 3"):
         run_in_own_process("errands", "leave", tmp_path)
 
 
@@ -75,7 +75,7 @@ def test_it_ends_with_the_one_that_asked(tmp_path: Path, number: signal.Signals)
 
 def test_a_killed_process_is_told(tmp_path: Path) -> None:
     killer = subprocess.Popen([sys.executable, "-c", KILLER, tmp_path / "pid"])
-    with pytest.raises(EnvironmentProblemError, match=r"was killed \(signal 9\).*goes on where it stood"):
+    with pytest.raises(BrokenOffError, match=r"was killed \(signal 9\).*goes on where it stood"):
         run_in_own_process("errands", "wait", tmp_path)
     assert killer.wait(10) == 0
 

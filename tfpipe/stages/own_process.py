@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from tfpipe.core import errors
-from tfpipe.core.errors import EnvironmentProblemError, TfpipeError
+from tfpipe.core.errors import BrokenOffError, EnvironmentProblemError, TfpipeError
 from tfpipe.core.files import explain
 from tfpipe.core.progress import native_silence
 
@@ -32,7 +32,7 @@ def run_in_own_process(module: str, *arguments: Any) -> Any:
 
     Raises:
         TfpipeError: that `run` raises.
-        EnvironmentProblemError: when the process ends otherwise.
+        BrokenOffError: when the process ends otherwise.
     """
     paths = os.pathsep.join(path for path in sys.path if path)
     with subprocess.Popen(
@@ -59,7 +59,7 @@ def _read(told: bytes, code: int, module: str) -> Any:
     """What `_answer` wrote, before the process ended with `code`."""
     if code:
         killed = f"was killed (signal {-code}); memory may have run out" if code < 0 else f"ended with code {code}"
-        raise EnvironmentProblemError(f"the process of {module} {killed}. The same command goes on where it stood.")
+        raise BrokenOffError(f"the process of {module} {killed}. The same command goes on where it stood.")
     answer = json.loads(told.splitlines()[-1])
     if "error" in answer:
         raise getattr(errors, answer["error"])(answer["told"])
