@@ -73,13 +73,16 @@ def _export(folder: Path, rank: int | None) -> dict[str, float]:
     from tfpipe.exporters.site import Site, build_site
     from tfpipe.exporters.tfjs import convert
     from tfpipe.models.folding import fold_batch_norms
-    from tfpipe.quantization.rounding import halve_weights, kernels_on_grid, round_weights
+    from tfpipe.quantization.grid import on_grid
+    from tfpipe.quantization.precisions import in_float16
+    from tfpipe.quantization.rounding import round_weights
 
     folded = fold_batch_norms(_build(rank))
     rounded = round_weights(folded, np.random.default_rng(1).normal(size=(2, IMAGE_SIZE, IMAGE_SIZE, 3)).astype("f4"))
-    networks = {"float32": folded, "float16": halve_weights(folded), "int8": rounded}
+    networks = {"float32": folded, "float16": in_float16(folded), "int8": rounded}
     export_saved_model(folded, folder / "saved_model")
-    models = in_precisions(convert(folder / "saved_model"), kernels_on_grid(folded, rounded))
+    export_saved_model(rounded, folder / "rounded")
+    models = in_precisions(convert(folder / "saved_model"), convert(folder / "rounded"), on_grid)
     thumbnails = np.random.default_rng(2).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
     image_input = ImageInput(IMAGE_SIZE)
     for precision, model in models.items():

@@ -21,7 +21,9 @@ from tfpipe.exporters.saved_model import export_saved_model
 from tfpipe.exporters.tfjs import convert
 from tfpipe.models import build_model
 from tfpipe.models.folding import fold_batch_norms
-from tfpipe.quantization.rounding import halve_weights, kernels_on_grid, round_weights
+from tfpipe.quantization.grid import on_grid
+from tfpipe.quantization.precisions import in_float16
+from tfpipe.quantization.rounding import round_weights
 
 METADATA = {"classes": ["Acer", "Bellis", "Crocus", "Digitalis", "Ähre"]}
 
@@ -62,10 +64,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory, images: np.ndarray) -> Ex
     rounded = round_weights(folded, images)
     folder = tmp_path_factory.mktemp("exported")
     export_saved_model(folded, folder / "saved_model")
+    export_saved_model(rounded, folder / "rounded")
     graph = convert(folder / "saved_model")
     thumbnails = np.random.default_rng(3).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    networks = {"float32": network, "float16": halve_weights(folded), "int8": rounded}
-    for precision, model in in_precisions(graph, kernels_on_grid(folded, rounded)).items():
+    networks = {"float32": network, "float16": in_float16(folded), "int8": rounded}
+    for precision, model in in_precisions(graph, convert(folder / "rounded"), on_grid).items():
         save_graph_model(model, folder / precision, METADATA)
         golden = make_golden(networks[precision], thumbnails, SPEC, TEMPERATURE)
         write_json(golden, folder / precision / "golden.json")

@@ -117,7 +117,7 @@ def test_the_converter_runs_once_and_the_same_network_gives_the_same_bytes(tmp_p
         graph = convert(tmp_path / name / "saved_model")
         assert graph.signature["inputs"].keys() == {"images"}
         assert graph.signature["outputs"].keys() == {"logits"}
-        for precision, model in in_precisions(graph, to_int8).items():
+        for precision, model in in_precisions(graph, graph, to_int8).items():
             save_graph_model(model, tmp_path / name / precision, {"classes": ["a", "b"]})
     for path in (tmp_path / "first").glob("*/*"):
         if path.suffix in (".json", ".bin"):
@@ -130,4 +130,4 @@ def test_float16_refuses_what_it_cannot_hold() -> None:
     weights = {"huge": np.array([7e4], np.float32)}
     model = GraphModel(nodes=[], signature={"inputs": {}}, weights=weights, generated_by={})
     with pytest.raises(TfpipeError, match=r"a weight of huge is 7e\+04: float16 holds 65504 at most"):
-        in_precisions(model, to_int8)
+        in_precisions(model, model, to_int8)

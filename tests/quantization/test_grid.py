@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfpipe.core.errors import TfpipeError
-from tfpipe.quantization.grid import from_int8, to_int8
+from tfpipe.quantization.grid import from_int8, on_grid, to_int8
 
 
 def some_weights() -> np.ndarray:
@@ -57,6 +57,24 @@ def test_weights_on_a_grid_are_met_exactly() -> None:
     np.testing.assert_array_equal(from_int8(again, same_scales), weights)
     normal = scales > 6.2e-5
     np.testing.assert_array_equal(again[..., normal], integers[..., normal])
+
+
+def test_a_grid_is_found_whose_last_points_no_weight_has() -> None:
+    """As rounding leaves them that makes up for errors; `to_int8` would round once more."""
+    rng = np.random.default_rng(2)
+    integers = rng.integers(-90, 91, (4, 4, 32)).astype(np.int8)
+    integers[..., 7] = 0
+    scales = rng.uniform(1e-6, 1e-1, 32).astype(np.float16)
+    weights = from_int8(integers, scales)
+    found, found_scales = on_grid(weights)
+    np.testing.assert_array_equal(from_int8(found, found_scales), weights)
+    assert found_scales[7] == 0
+    assert not np.array_equal(from_int8(*to_int8(weights)), weights)
+
+
+def test_weights_on_no_grid_are_told() -> None:
+    with pytest.raises(TfpipeError, match="the weights of 1 channels lie on no int8 grid"):
+        on_grid(np.array([[1.0, 1.0], [2.0, np.pi / 2]], np.float32))
 
 
 def test_steps_of_a_grid_with_float32_scales_are_kept() -> None:

@@ -2,9 +2,11 @@
 
 import keras
 import numpy as np
+import pytest
 
-from tfpipe.quantization.grid import from_int8, to_int8
-from tfpipe.quantization.rounding import kernels_on_grid, round_weights
+from tfpipe.quantization.grid import from_int8, on_grid, to_int8
+from tfpipe.quantization.precisions import by_channel
+from tfpipe.quantization.rounding import round_weights
 
 layers = keras.layers
 
@@ -48,16 +50,18 @@ def test_the_network_itself_is_left_as_it_was() -> None:
         np.testing.assert_array_equal(now, then)
 
 
-def test_what_is_rounded_already_stays_and_int8_values_are_its_own() -> None:
+@pytest.mark.parametrize("name", ["plain", "depthwise", "logits"])
+def test_an_export_finds_the_int8_values_again_and_they_are_those_of_the_networks_own_scales(name: str) -> None:
     network = build()
-    rounded = round_weights(network, IMAGES)
-    quantize = kernels_on_grid(network, rounded)
-    kernel = network.get_layer("depthwise").get_weights()[0].reshape(3, 3, 16)
-    integers, scales = quantize(kernel)
-    assert integers.dtype == np.int8
-    np.testing.assert_array_equal(
-        from_int8(integers, scales).reshape(3, 3, 8, 2), rounded.get_layer("depthwise").get_weights()[0]
-    )
+    layers_of = (model.get_layer(name) for model in (round_weights(network, IMAGES), network))
+    kernel, original = (by_channel(layer, layer.kernel.numpy()) for layer in layers_of)
+    integers, scales = on_grid(kernel)
+    np.testing.assert_array_equal(from_int8(integers, scales), kernel)
+    np.testing.assert_array_equal(scales, to_int8(original)[1])
+
+
+def test_what_is_rounded_already_stays() -> None:
+    network = build()
     plainly = keras.models.clone_model(network)
     for layer in plainly.layers:
         layer.set_weights(

@@ -87,9 +87,20 @@ def test_every_step_leaves_what_the_plan_says(workspace: Path) -> None:
         "runs/student/distill/checkpoints/finetune-001.keras runs/student/manifest.yaml runs/student/config.yaml "
         "exported/student/index.html exported/student/model/model.json exported/student/model/classes.json "
         "exported/student/model/preprocessing.json exported/student/vendor/tf-core.min.js "
-        "exported/student/model.tflite runs/student/export/float32.tflite runs/student/export/int8/model.json"
+        "exported/student/model.tflite runs/student/export/float32.tflite runs/student/export/int8/model.json "
+        "runs/student/quantize/int8.keras runs/student/quantize/int8.tflite runs/student/quantize/quantized.md"
     )
     assert [path for path in wanted.split() if not Path(path).is_file()] == []
+
+
+def test_what_is_exported_in_int8_is_what_quantize_wrote(workspace: Path) -> None:
+    metrics = json.loads(Path("runs/student/quantize/metrics.json").read_text())
+    evaluated = json.loads(Path("runs/student/evaluate/metrics.json").read_text())
+    assert metrics["chosen"] == "post_training"
+    assert metrics["precisions"]["float32"]["top1_accuracy"] == pytest.approx(evaluated["top1_accuracy"], abs=0.02)
+    told = json.loads(Path("runs/student/export/metrics.json").read_text())["weight_bytes"]
+    for line, precision in {"float32": "float32", "float16": "float16", "post_training": "int8"}.items():
+        assert metrics["precisions"][line]["bytes"] == pytest.approx(told[precision], rel=1e-3)
 
 
 def test_records_hold_the_kept_rows_and_none_of_the_planted_unusable_ones(workspace: Path) -> None:
@@ -207,6 +218,22 @@ def test_the_page_agrees_with_python_in_a_real_browser(workspace: Path) -> None:
         assert saved["python_float32"].shape == saved["float32"].shape == saved["jpeg"].shape == (16, 12)
         np.testing.assert_allclose(saved["float16"], saved["python_float16"], atol=1e-3)
         np.testing.assert_allclose(saved["int8"], saved["python_int8"], atol=1e-3)
+    evaluated = json.loads(Path("runs/student/evaluate/metrics.json").read_text())
+    levels = {level["name"]: level for level in metrics["waterfall"]}
+    assert list(levels) == [
+        *(
+            "teacher teacher",
+            "teacher regional",
+            "student, distilled",
+            "student, finished",
+            "calibrated, temperature 1.000",
+        ),
+        *("float16", "int8, post-training", "int8, TensorFlow Lite"),
+        *("the page, float16 on wasm", "the page, float16 on cpu"),
+    ]
+    assert levels["student, finished"]["top1_accuracy"] == pytest.approx(evaluated["top1_accuracy"])
+    assert levels["the page, float16 on wasm"]["num_photos"] == 16
+    assert levels["int8, post-training"]["bytes"] < 0.3 * levels["student, finished"]["bytes"]
 
 
 def test_a_page_that_is_wrong_does_not_pass(workspace: Path) -> None:

@@ -88,10 +88,11 @@ def test_classes_and_calibration_stand_in_the_metadata(config: Config) -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "expected"), [("float32", "float32"), ("float16", "float16"), ("int8", "float16")]
+    ("precision", "expected"),
+    [("float32", "export/float32.tflite"), ("float16", "export/float16.tflite"), ("int8", "quantize/int8.tflite")],
 )
 def test_the_tflite_model_beside_the_page_is_of_the_pages_precision(
     config: Config, precision: str, expected: str
 ) -> None:
     Path("tflite.yaml").write_text(yaml.safe_dump(SETTINGS | {"export": {"precision": precision}}))
-    assert export.tflite_precision(load_config(Path("tflite.yaml"))) == expected
+    assert export.tflite_path(load_config(Path("tflite.yaml")), Workspace()) == Path("runs/tflite") / expected

@@ -67,6 +67,7 @@ class Config(s.Section):
     finetune: s.FinetuneSettings = s.FinetuneSettings()
     evaluate: s.EvaluateSettings = s.EvaluateSettings()
     calibrate: s.CalibrateSettings = s.CalibrateSettings()
+    quantize: s.QuantizeSettings = s.QuantizeSettings()
     export: s.ExportSettings = s.ExportSettings()
     verify: s.VerifySettings = s.VerifySettings()
     criteria: dict[str, dict[str, str]] = Field(default={})

@@ -16,7 +16,7 @@ class DataError(TfpipeError):
 
 
 class BrokenOffError(DataError):
-    """A source that ended too soon: what came before is kept, and the next run of the step goes on from there."""
+    """A source or process that ended too soon: what came before is kept, and the step's next run goes on from there."""
 
 
 class MissingArtifactError(TfpipeError):

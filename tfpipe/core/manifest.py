@@ -11,7 +11,10 @@ import yaml
 from tfpipe.core.config import Config
 from tfpipe.core.files import atomic_open, read_json
 
-PACKAGES = ("tfpipe", "tensorflow", "keras", "keras-hub", "keras-cv", "tensorflow-datasets", "tensorflowjs", "numpy")
+PACKAGES = (
+    *("tfpipe", "tensorflow", "keras", "keras-hub", "keras-cv", "tensorflow-datasets", "tensorflowjs", "numpy"),
+    *("tensorflow-model-optimization", "tf-keras"),
+)
 
 
 def write(run_dir: Path, config: Config) -> None:

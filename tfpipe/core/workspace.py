@@ -76,6 +76,10 @@ class Workspace:
         """The little of it that travels with every export."""
         return self.step_dir(config, "calibrate") / "page.json"
 
+    def int8_path(self, config: Config) -> Path:
+        """The model with its weights as int8 has them."""
+        return self.step_dir(config, "quantize") / "int8.keras"
+
     def exported_dir(self, config: Config) -> Path:
         """The static site."""
         return self.root / "exported" / config.name

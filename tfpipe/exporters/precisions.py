@@ -29,14 +29,15 @@ INTEGERS, SCALES = "int8", "scales"
 FLOAT: Json = {"type": "DT_FLOAT"}
 
 
-def in_precisions(model: GraphModel, quantize: Quantize) -> dict[Precision, GraphModel]:
+def in_precisions(model: GraphModel, rounded: GraphModel, quantize: Quantize) -> dict[Precision, GraphModel]:
     """The model in every precision.
 
     Args:
         model: with float32 weights.
+        rounded: the same with those weights that int8 is to have, in float32.
         quantize: the grid of int8.
     """
-    made = {"float32": model, "float16": _in_float16(model), "int8": _in_int8(model, quantize)}
+    made = {"float32": model, "float16": _in_float16(model), "int8": _in_int8(rounded, quantize)}
     return {precision: made[precision] for precision in get_args(Precision)}
 
 

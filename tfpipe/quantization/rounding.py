@@ -1,7 +1,6 @@
 """Networks whose weights lie where an int8 export puts them."""
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipe.quantization.compensation import round_compensated
-from tfpipe.quantization.grid import nearest, to_int8
+from tfpipe.quantization.grid import to_int8
+from tfpipe.quantization.precisions import WITH_KERNEL, by_channel, halve
 
 Array = np.ndarray
 
-WITH_KERNEL = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 PATCHES_AN_IMAGE = 2048
 """Places of an image whose inputs count; neighbours tell much the same."""
 
@@ -42,42 +41,20 @@ def round_weights(network: keras.Model, images: Array) -> keras.Model:
     return rounded
 
 
-def halve_weights(network: keras.Model) -> keras.Model:
-    """The same functional network with all weights as float16 has them."""
-    halved = keras.models.clone_model(network)
-    halved.set_weights([weight.astype(np.float16).astype(weight.dtype) for weight in network.get_weights()])
-    return halved
-
-
-def kernels_on_grid(network: keras.Model, rounded: keras.Model) -> Callable[[Array], tuple[Array, Array]]:
-    """A kernel of the network → int8 (…, channels) and scales (channels,) of the rounded one.
-
-    A kernel is known by its values, whatever a converter called it; one of a depthwise convolution
-    comes as (height, width, channels).
-    """
-    known = {}
-    for layer in network.layers:
-        if isinstance(layer, WITH_KERNEL):
-            kernel = _by_channel(layer, layer.kernel.numpy())
-            _, scales = to_int8(kernel)
-            on_grid = _by_channel(layer, rounded.get_layer(layer.name).kernel.numpy())
-            known[kernel.tobytes()] = (nearest(on_grid, scales), scales)
-    return lambda kernel: known[kernel.tobytes()]
-
-
 def _taken(layer: Any) -> list[Any]:
     """The tensors that a layer reads; none where the network begins."""
     return [] if isinstance(layer, keras.layers.InputLayer) else keras.tree.flatten(layer.input)
 
 
 def _round_layer(layer: Any, inputs: tf.Tensor) -> list[Array]:
-    weights = layer.get_weights()
-    halves = [weight.astype(np.float16).astype(weight.dtype) for weight in weights]
-    return [_round_kernel(layer, weights[0], inputs), *halves[1:]] if isinstance(layer, WITH_KERNEL) else halves
+    halves = [halve(weight) for weight in layer.get_weights()]
+    if not isinstance(layer, WITH_KERNEL):
+        return halves
+    return [_round_kernel(layer, layer.kernel.numpy(), inputs), *halves[1:]]
 
 
 def _round_kernel(layer: Any, kernel: Array, inputs: tf.Tensor) -> Array:
-    _, scales = to_int8(_by_channel(layer, kernel))
+    _, scales = to_int8(by_channel(layer, kernel))
     patches = np.concatenate([_patches(layer, inputs[i : i + 1]) for i in range(len(inputs))])
     if not isinstance(layer, keras.layers.DepthwiseConv2D):
         moments = patches.T @ patches / len(patches)
@@ -90,11 +67,6 @@ def _round_kernel(layer: Any, kernel: Array, inputs: tf.Tensor) -> Array:
     parts = zip(np.moveaxis(kernel, 2, 0), scales.reshape(channels, multiplier), moments, strict=True)
     rounded = [round_compensated(part.reshape(-1, multiplier), scale, moment) for part, scale, moment in parts]
     return np.stack(rounded, axis=1).reshape(kernel.shape)
-
-
-def _by_channel(layer: Any, kernel: Array) -> Array:
-    """(…, channels), which a depthwise kernel (height, width, channels, multiplier) is not."""
-    return kernel.reshape(*kernel.shape[:2], -1) if isinstance(layer, keras.layers.DepthwiseConv2D) else kernel
 
 
 def _patches(layer: Any, inputs: tf.Tensor) -> Array:

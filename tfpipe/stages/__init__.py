@@ -90,8 +90,22 @@ def _calibrate_needs(config: Config) -> list[Need]:
     return [(_dataset(config), "pack"), _fitted(config)]
 
 
+def _quantize_needs(config: Config) -> list[Need]:
+    """Where it trains, also what taught the student."""
+    needs = [(_dataset(config), "pack"), _fitted(config), (config, "calibrate")]
+    if config.quantize.method == "post_training":
+        return needs
+    if config.role != "student":
+        raise ConfigError(
+            f"{config.path}: quantize.method: aware keeps distilling, and a {config.role} has no teachers. "
+            "Set it to post_training."
+        )
+    return [*needs, *(need for need in _distill_needs(config) if need not in needs)]
+
+
 def _export_needs(config: Config) -> list[Need]:
-    return [(_dataset(config), "pack"), _fitted(config), (config, "evaluate"), (config, "calibrate")]
+    before = ("evaluate", "calibrate", "quantize")
+    return [(_dataset(config), "pack"), _fitted(config), *((config, step) for step in before)]
 
 
 def _verify_needs(config: Config) -> list[Need]:
@@ -298,6 +312,17 @@ STEPS = {
             headline=("ece", "ece_after", "temperature", "threshold", "coverage", "precision"),
         ),
         Step(
+            name="quantize",
+            summary="Bring the weights to int8, and measure what each precision costs.",
+            sections=(
+                *("seed", "deterministic", "data", "training", "callbacks.save_best"),
+                *(*LABELS, "distillation", "calibrate", "quantize"),
+            ),
+            needs=_quantize_needs,
+            outputs=_in_step_dir("quantize", "int8.keras", "int8.tflite", "quantized.md"),
+            headline=("num_examples", "top1_accuracy", "top1_difference", "agreement", "weight_bytes"),
+        ),
+        Step(
             name="export",
             summary="Convert to TensorFlow.js and TensorFlow Lite, and build the page.",
             sections=("data.region", "export"),
@@ -305,7 +330,7 @@ STEPS = {
             outputs=lambda config, workspace: [
                 workspace.exported_dir(config),
                 *_in_step_dir("export", "saved_model", *get_args(Precision))(config, workspace),
-                *_in_step_dir("export", "int8.keras", "float32.tflite", "float16.tflite")(config, workspace),
+                *_in_step_dir("export", "float32.tflite", "float16.tflite")(config, workspace),
             ],
             version=4,
         ),
@@ -314,7 +339,7 @@ STEPS = {
             summary="Compare the page in a real browser with Python.",
             sections=("verify",),
             needs=_verify_needs,
-            outputs=_in_step_dir("verify", "differences.npz", "report.md"),
+            outputs=_in_step_dir("verify", "differences.npz", "report.md", "waterfall.md"),
             headline=("num_images", "num_backends", "max_backend_difference", "num_leaked_tensors", "wasm_with_simd"),
             version=4,
         ),

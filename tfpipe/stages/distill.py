@@ -5,22 +5,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import tensorflow as tf
-
 from tfpipe.core.cluster import this_worker
 from tfpipe.core.config import Config
 from tfpipe.core.settings import LossWeights
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
-from tfpipe.data.pipeline import Epochs, LiveLabels, StoredLabels, distillation_batches
-from tfpipe.labels.store import decode, labels_of_view
+from tfpipe.data.pipeline import Epochs
 from tfpipe.models.saving import load_model, weights_sha256
 from tfpipe.stages.gain import check_measurable, measure_gain
-from tfpipe.stages.label.work import open_labels
-from tfpipe.stages.live import live_labels
 from tfpipe.stages.phases import (
     Course,
-    check_loss,
     draw_history,
     fit_on_labels,
     fit_phase,
@@ -30,14 +24,12 @@ from tfpipe.stages.phases import (
     told,
 )
 from tfpipe.stages.softness import tell_of_softness
+from tfpipe.stages.taught import open_soft_labels, taught_batches
 from tfpipe.training.checkpoints import Progress
 from tfpipe.training.distiller import Distiller
 from tfpipe.training.feature_distiller import FeatureDistiller
 from tfpipe.training.fitting import FitPlan
-from tfpipe.training.live_teachers import LiveTeachers
 from tfpipe.training.reproducible import make_reproducible
-
-Labels = StoredLabels | LiveLabels
 
 BASELINE = "baseline"
 """The folder inside the step's in which the student without teachers learns."""
@@ -113,7 +105,8 @@ def _distill(course: Course, plan: FitPlan, *, taught: bool) -> Progress:
     make_reproducible(config.seed, deterministic=config.deterministic, precision=config.training.precision)
     # Before teachers are loaded: the student and its baseline start from the same weights, whoever teaches.
     student = start_network(course)
-    labels, teachers = _labels(course, taught=taught)
+    labels, teachers = open_soft_labels(config, course.workspace, course.records, asked=taught)
+    batches = partial(taught_batches, config, course.records, course.card.image_input, labels=labels)
     build: Callable[..., Distiller] = Distiller
     if settings.feature_weight and taught:
         build = partial(FeatureDistiller, feature_weight=settings.feature_weight, seed=config.seed)
@@ -127,9 +120,8 @@ def _distill(course: Course, plan: FitPlan, *, taught: bool) -> Progress:
     )
     if distiller.loss_weights.kl_divergence and this_worker().is_chief and not plan.checkpoints.has_state:
         a_few = Epochs(course.batch_size, 1, config.seed, worker=this_worker())
-        tell_of_softness(_batches(course, a_few, labels), distiller)
-    rate = config.training.learning_rate
-    return fit_phase(distiller, lambda epochs: _batches(course, epochs, labels), course, plan, rate)
+        tell_of_softness(batches(a_few), distiller)
+    return fit_phase(distiller, batches, course, plan, config.training.learning_rate)
 
 
 def _finetune(course: Course, plan: FitPlan) -> Progress:
@@ -138,31 +130,3 @@ def _finetune(course: Course, plan: FitPlan) -> Progress:
     student, _ = load_model(plan.checkpoints.step_dir / "distill.best.keras")
     rate = config.finetune.learning_rate or config.training.learning_rate / 2
     return fit_on_labels(student, course, plan, rate)
-
-
-def _labels(course: Course, *, taught: bool) -> tuple[Labels, LiveTeachers | None]:
-    """What stands beside the examples, and the teachers that say it where they are live."""
-    config, records = course.config, course.records
-    if config.label.views == "live":
-        return live_labels(config, course.workspace, records, asked=taught)
-    store, header = open_labels(config, course.workspace, records)
-    check_loss(config, kept=header.kept, num_classes=header.num_classes)
-    return StoredLabels(
-        lambda view: labels_of_view(store, header, view),
-        lambda soft_labels: decode(soft_labels, header, config.distillation.temperature),
-        "unaugmented" if config.label.views == "unaugmented" else header.views,
-    ), None
-
-
-def _batches(course: Course, epochs: Epochs, labels: Labels) -> tf.data.Dataset:
-    config = course.config
-    return distillation_batches(
-        course.records,
-        course.card.image_input,
-        epochs,
-        labels,
-        augmentation=config.data.augmentation,
-        view_seed=config.seed,
-        mixup_alpha=config.label.mixup_alpha,
-        cutmix_alpha=config.label.cutmix_alpha,
-    )

@@ -1,17 +1,18 @@
 """`export`: the model for TensorFlow.js, TensorFlow Lite and TensorFlow, and the page around it."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
 import numpy as np
 
 from tfpipe.core.config import Config
-from tfpipe.core.errors import ConfigError, MismatchError, TfpipeError
+from tfpipe.core.errors import MismatchError
 from tfpipe.core.files import read_json, sha256_json, write_json
 from tfpipe.core.settings import Precision
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
-from tfpipe.data.pipeline import evaluation_batches
 from tfpipe.data.records import Records
 from tfpipe.exporters.golden import make_golden, make_thumbnail
 from tfpipe.exporters.graph_model import save_graph_model
@@ -20,10 +21,10 @@ from tfpipe.exporters.saved_model import export_saved_model
 from tfpipe.exporters.site import Example, Site, build_site
 from tfpipe.exporters.tfjs import convert
 from tfpipe.exporters.tflite import export_tflite
-from tfpipe.models import find_family
-from tfpipe.models.folding import fold_batch_norms
-from tfpipe.models.saving import Card, load_model, save_model
-from tfpipe.quantization.rounding import halve_weights, kernels_on_grid, round_weights
+from tfpipe.models.saving import Card, load_model
+from tfpipe.quantization.grid import on_grid
+from tfpipe.quantization.precisions import in_float16
+from tfpipe.stages.portable import load_portable
 from tfpipe.stages.region_choice import count_training_regions, measure_regions, regions_of_page
 from tfpipe.training.reproducible import make_reproducible
 
@@ -31,17 +32,14 @@ Json = dict[str, Any]
 
 NUM_GOLDEN = 2
 """Photos by which the page tries the backends of TensorFlow.js."""
-NUM_IMAGES = 16
-"""Photos that the rounding to int8 looks at; 48 give hardly more."""
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:
     """Convert in every precision; the page gets the one that the settings name."""
     make_reproducible(config.seed, deterministic=False)
-    network, card = load_model(workspace.best_path(config))
-    _check(config, workspace, network, card)
+    folded, card = load_portable(config, workspace)
     calibration = read_calibration(config, workspace, card)
-    sizes = _convert(config, workspace, (network, card), calibration)
+    sizes = _convert(config, workspace, (folded, card), calibration)
     step_dir = workspace.step_dir(config, "export")
     seen = count_training_regions(config, workspace, card.classes)
     site = Site(
@@ -50,7 +48,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
         classes=card.classes,
         image_input=card.image_input,
         tfjs_dir=step_dir / config.export.precision,
-        tflite_path=step_dir / f"{tflite_precision(config)}.tflite",
+        tflite_path=tflite_path(config, workspace),
         calibration=calibration,
         regions=regions_of_page(seen, config.export.regions),
         examples=_first_of_classes(config, workspace, config.export.num_examples),
@@ -65,9 +63,11 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     }
 
 
-def tflite_precision(config: Config) -> Precision:
-    """That of `exported/<config>/model.tflite`: the page's, but int8 for phones takes calibration data."""
-    return "float32" if config.export.precision == "float32" else "float16"
+def tflite_path(config: Config, workspace: Workspace) -> Path:
+    """What becomes `exported/<config>/model.tflite`: of the page's precision, in int8 with int8 activations too."""
+    if config.export.precision == "int8":
+        return workspace.step_dir(config, "quantize") / "int8.tflite"
+    return workspace.step_dir(config, "export") / f"{config.export.precision}.tflite"
 
 
 def _convert(
@@ -75,14 +75,15 @@ def _convert(
 ) -> dict[Precision, int]:
     """Write every format; returns the weights' bytes of each TensorFlow.js precision."""
     step_dir = workspace.step_dir(config, "export")
-    network, card = model
-    thumbnails = np.stack([make_thumbnail(photo.jpeg) for photo in _first_of_classes(config, workspace, NUM_GOLDEN)])
-    folded = fold_batch_norms(network)
-    rounded = round_weights(folded, _images_to_round_by(config, workspace, card))
-    save_model(rounded, card, step_dir / "int8.keras")
+    folded, card = model
+    rounded, _ = load_model(workspace.int8_path(config))
     export_saved_model(folded, step_dir / "saved_model")
-    models = in_precisions(convert(step_dir / "saved_model"), kernels_on_grid(folded, rounded))
-    networks: dict[Precision, keras.Model] = {"float32": folded, "float16": halve_weights(folded), "int8": rounded}
+    with TemporaryDirectory() as folder:
+        export_saved_model(rounded, Path(folder) / "rounded")
+        of_rounded = convert(Path(folder) / "rounded")
+    models = in_precisions(convert(step_dir / "saved_model"), of_rounded, on_grid)
+    networks: dict[Precision, keras.Model] = {"float32": folded, "float16": in_float16(folded), "int8": rounded}
+    thumbnails = np.stack([make_thumbnail(photo.jpeg) for photo in _first_of_classes(config, workspace, NUM_GOLDEN)])
     for precision, graph in models.items():
         golden = make_golden(networks[precision], thumbnails, card.image_input, calibration["temperature"])
         save_graph_model(graph, step_dir / precision, metadata(card, calibration))
@@ -90,33 +91,6 @@ def _convert(
     export_tflite(step_dir / "saved_model", step_dir / "float32.tflite", float16=False)
     export_tflite(step_dir / "saved_model", step_dir / "float16.tflite", float16=True)
     return {precision: graph.weight_bytes for precision, graph in models.items()}
-
-
-def _images_to_round_by(config: Config, workspace: Workspace, card: Card) -> np.ndarray:
-    """(images, size, size, 3): the first training photos, as the network sees them."""
-    records = Records(workspace.records_dir(config), "train")
-    images, *_ = next(iter(evaluation_batches(records, card.image_input, batch_size=NUM_IMAGES)))
-    return images.numpy()
-
-
-def _check(config: Config, workspace: Workspace, network: keras.Model, card: Card) -> None:
-    """Refuse what would be a page that does not work."""
-    path = workspace.best_path(config)
-    if not find_family(card.name).in_browser:
-        raise ConfigError(
-            f"{config.path}: {card.name} uses operations that browsers lack. Distil a student and export that."
-        )
-    if network.output_shape[-1] != len(card.classes):
-        raise MismatchError(
-            f"{path}: the model has {network.output_shape[-1]} outputs, but its list of classes has "
-            f"{len(card.classes)}. Train it again with `--force`."
-        )
-    broken = [weight.path for weight in network.weights if not np.isfinite(weight.numpy()).all()]
-    if broken:
-        raise TfpipeError(
-            f"{path}: {broken[0]} holds values that are not finite numbers: the training went astray. "
-            "Lower training.learning_rate and train it again with `--force`."
-        )
 
 
 def read_calibration(config: Config, workspace: Workspace, card: Card) -> Json:

@@ -31,7 +31,13 @@ from tfpipe.core.settings.data import (
     SourceName,
     SplitSettings,
 )
-from tfpipe.core.settings.results import CalibrateSettings, EvaluateSettings, ExportSettings, VerifySettings
+from tfpipe.core.settings.results import (
+    CalibrateSettings,
+    EvaluateSettings,
+    ExportSettings,
+    QuantizeSettings,
+    VerifySettings,
+)
 from tfpipe.core.settings.training import (
     AUTO_BATCH,
     CallbackSettings,
@@ -71,6 +77,7 @@ __all__ = [
     "PackSettings",
     "Positive",
     "Precision",
+    "QuantizeSettings",
     "RegionChoice",
     "RegularizationSettings",
     "RowField",

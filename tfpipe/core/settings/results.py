@@ -5,7 +5,17 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from tfpipe.core.settings.base import Backend, Count, Fraction, Precision, RegionChoice, Section, SetKind, SplitName
+from tfpipe.core.settings.base import (
+    Backend,
+    Count,
+    Fraction,
+    Positive,
+    Precision,
+    RegionChoice,
+    Section,
+    SetKind,
+    SplitName,
+)
 
 
 class EvaluateSettings(Section):
@@ -46,6 +56,20 @@ class CalibrateSettings(Section):
     """Share of the sets that is to hold the true class."""
     resamples: Count = 1000
     """Of the bootstrap that the 95 % intervals come from."""
+
+
+class QuantizeSettings(Section):
+    """The student in int8."""
+
+    method: Literal["post_training", "aware"] = "post_training"
+    """`post_training` rounds the finished student, which takes seconds; `aware` also trains it on the int8 grid, with
+    its teachers' labels, and takes the better of the two on validation."""
+    num_images: Count = 16
+    """Training photos that the rounding looks at; 48 give hardly more."""
+    epochs: Count = 3
+    """`aware`: of training."""
+    learning_rate: Positive | None = None
+    """`aware`: at its beginning; unset, a tenth of `training.learning_rate`."""
 
 
 class ExportSettings(Section):

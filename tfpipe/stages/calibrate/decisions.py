@@ -57,6 +57,20 @@ def fit_calibration(logits: Array, labels: Array, settings: CalibrateSettings) -
     return Calibration(temperature, fitted, fitted_ece, threshold, sets)
 
 
+def recall_calibration(document: dict[str, Any]) -> Calibration:
+    """What `calibration.json` tells of, to be checked on other logits."""
+    sets = document["sets"]
+    if sets:
+        sets = SetRule(**sets | {"of_class": {int(name): value for name, value in sets["of_class"].items()}})
+    return Calibration(
+        document["temperature"],
+        document["fitted_temperature"],
+        document["fitted_ece"],
+        Threshold(document["threshold"], reached=bool(document["precision_reached"])),
+        sets,
+    )
+
+
 def check_calibration(
     calibration: Calibration, logits: Array, labels: Array, regions: Array, *, resamples: int, seed: int
 ) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """`verify`: the page in a real browser against Python, on the same test images."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,12 +18,14 @@ from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import evaluation_batches
 from tfpipe.data.records import Records
 from tfpipe.exporters.browser import AbsentBackendError, find_chromium
-from tfpipe.models.folding import fold_batch_norms
-from tfpipe.models.saving import load_model
-from tfpipe.quantization.rounding import halve_weights
+from tfpipe.models.saving import load_card, load_model
+from tfpipe.quantization.precisions import in_float16
+from tfpipe.stages.portable import load_portable
+from tfpipe.stages.verify import waterfall
 from tfpipe.stages.verify.asking import REFERENCE, Answers, Asked
 from tfpipe.stages.verify.comparing import agreement, compare, decision_agreement, worst_image
 from tfpipe.stages.verify.report import to_markdown
+from tfpipe.stages.verify.waterfall import iter_levels
 from tfpipe.training.reproducible import make_reproducible
 
 Array = np.ndarray
@@ -66,8 +68,12 @@ def run(config: Config, workspace: Workspace) -> Metrics:
         metrics = _measure(expected, found, config, calibration["threshold"])
         metrics["backends"] = _measure_backends(expected[config.export.precision], found, asked)
     metrics |= _summary(metrics, found)
-    _save(expected, found, metrics, workspace.step_dir(config, "verify"))
-    return metrics
+    step_dir = workspace.step_dir(config, "verify")
+    _save(expected, found, metrics, step_dir)
+    levels = list(iter_levels(config, workspace, {name: said for name, said in found.by_backend.items() if said}))
+    with atomic_open(step_dir / "waterfall.md") as file:
+        file.write(waterfall.to_markdown(levels))
+    return metrics | {"waterfall": [asdict(level) for level in levels]}
 
 
 def _count_images(config: Config, num_images: int) -> dict[Backend, int]:
@@ -78,7 +84,7 @@ def _count_images(config: Config, num_images: int) -> dict[Backend, int]:
 
 def _draw_images(config: Config, workspace: Workspace) -> tuple[Array, list[bytes]]:
     """The first test images as the network sees them, (images, size, size, 3), and as they are stored."""
-    _, card = load_model(workspace.best_path(config))
+    card = load_card(workspace.best_path(config))
     records = Records(workspace.records_dir(config), "test")
     count = min(config.verify.num_images, records.num_examples)
     images, _ = next(iter(evaluation_batches(records, card.image_input, batch_size=count)))
@@ -88,9 +94,9 @@ def _draw_images(config: Config, workspace: Workspace) -> tuple[Array, list[byte
 
 def _expected(config: Config, workspace: Workspace, images: Array, temperature: float) -> dict[Precision, Array]:
     """Probabilities (images, num_classes) of the network with its weights as each precision has them."""
-    network, _ = load_model(workspace.best_path(config))
-    rounded, _ = load_model(workspace.step_dir(config, "export") / "int8.keras")
-    networks = {"float32": network, "float16": halve_weights(fold_batch_norms(network)), "int8": rounded}
+    folded, _ = load_portable(config, workspace)
+    rounded, _ = load_model(workspace.int8_path(config))
+    networks = {"float32": folded, "float16": in_float16(folded), "int8": rounded}
     parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
     return {
         precision: np.concatenate(

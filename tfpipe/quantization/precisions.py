@@ -1,0 +1,65 @@
+"""Networks in the precisions of an export: which weights are kernels, and what all of them take."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfpipe.core.errors import TfpipeError
+from tfpipe.core.settings import Precision
+from tfpipe.quantization.grid import from_int8, to_int8
+
+Array = np.ndarray
+
+WITH_KERNEL = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+"""Layers whose first weight is a kernel: int8 has it on a grid, and everything else as float16."""
+
+
+def in_float16(network: keras.Model) -> keras.Model:
+    """The same network with every weight as float16 has it."""
+    halved = keras.models.clone_model(network)
+    halved.set_weights([halve(weight) for weight in network.get_weights()])
+    return halved
+
+
+def halve(weight: Array) -> Array:
+    """The nearest float16 numbers, in the type that was given.
+
+    Raises:
+        TfpipeError: when a weight is too large for float16.
+    """
+    largest = float(np.abs(weight).max(initial=0))
+    if not largest <= float(np.finfo(np.float16).max):
+        raise TfpipeError(f"a weight is {largest:.3g}, and float16 holds 65504 at most: the training went astray.")
+    return weight.astype(np.float16).astype(weight.dtype)
+
+
+def snap(layer: Any, weights: list[Array]) -> list[Array]:
+    """A layer's weights, each rounded by itself: its kernel to the nearest points of the grid, the rest to float16."""
+    if not isinstance(layer, WITH_KERNEL):
+        return [halve(weight) for weight in weights]
+    kernel, *others = weights
+    on_grid = from_int8(*to_int8(by_channel(layer, kernel)))
+    return [on_grid.reshape(kernel.shape), *(halve(weight) for weight in others)]
+
+
+def by_channel(layer: Any, kernel: Array) -> Array:
+    """(…, channels), which a depthwise kernel (height, width, channels, multiplier) is not."""
+    return kernel.reshape(*kernel.shape[:2], -1) if isinstance(layer, keras.layers.DepthwiseConv2D) else kernel
+
+
+def weight_bytes(network: keras.Model, precision: Precision) -> int:
+    """Of all weights, as TensorFlow.js stores them; in int8 each channel of a kernel has a float16 scale."""
+    if precision != "int8":
+        size = {"float32": 4, "float16": 2}[precision]
+        return sum(size * math.prod(weight.shape) for weight in network.weights)
+    return sum(_int8_bytes(layer) for layer in network.layers)
+
+
+def _int8_bytes(layer: Any) -> int:
+    sizes = [math.prod(weight.shape) for weight in layer.weights]
+    if not isinstance(layer, WITH_KERNEL):
+        return 2 * sum(sizes)
+    num_channels = by_channel(layer, layer.kernel.numpy()).shape[-1]
+    return sizes[0] + 2 * num_channels + 2 * sum(sizes[1:])

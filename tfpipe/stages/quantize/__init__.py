@@ -1,0 +1,93 @@
+"""`quantize`: the student with its weights on the int8 grid, for browser and phone, and what each precision costs."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import keras
+import numpy as np
+
+from tfpipe.core.config import Config
+from tfpipe.core.files import atomic_open
+from tfpipe.core.inputs import ImageInput
+from tfpipe.core.progress import say
+from tfpipe.core.steps import Metrics
+from tfpipe.core.workspace import Workspace
+from tfpipe.data.pipeline import evaluation_batches
+from tfpipe.data.records import Records
+from tfpipe.exporters.saved_model import export_saved_model
+from tfpipe.exporters.tflite import export_int8_tflite, load_tflite
+from tfpipe.models.saving import load_model, save_model
+from tfpipe.quantization.precisions import in_float16, weight_bytes
+from tfpipe.quantization.rounding import round_weights
+from tfpipe.stages.evaluate.predictions import compiled
+from tfpipe.stages.own_process import run_in_own_process
+from tfpipe.stages.portable import load_portable
+from tfpipe.stages.quantize.comparison import Contender, compare
+from tfpipe.stages.quantize.report import iter_sentences, to_markdown
+from tfpipe.stages.quantize.validation import Scores, build_validation
+from tfpipe.training.reproducible import make_reproducible
+
+Array = np.ndarray
+
+POST_TRAINING, AWARE = "post_training", "aware"
+TRAINING = "tfpipe.stages.quantize.aware"
+"""Runs in a process of its own."""
+NUM_RANGE_IMAGES = 128
+"""Training photos that show TensorFlow Lite the ranges of activations."""
+
+
+def run(config: Config, workspace: Workspace) -> Metrics:
+    """Take the student rounded, or, if asked and better, trained on the grid; measure every precision on test."""
+    make_reproducible(config.seed, deterministic=config.deterministic)
+    folded, card = load_portable(config, workspace)
+    step_dir = workspace.step_dir(config, "quantize")
+    images = _training_images(config, workspace, card.image_input)
+    in_int8 = {POST_TRAINING: round_weights(folded, images[: config.quantize.num_images])}
+    metrics: Metrics = {"chosen": POST_TRAINING}
+    if config.quantize.method == AWARE:
+        metrics["training"] = run_in_own_process(TRAINING, config, workspace)
+        in_int8[AWARE], _ = load_model(step_dir / "aware.keras")
+        validate = build_validation(config, workspace, card.image_input)
+        metrics |= _choose({name: validate(network) for name, network in in_int8.items()})
+    network = in_int8[metrics["chosen"]]
+    save_model(network, card, workspace.int8_path(config))
+    _save_tflite(network, images, step_dir / "int8.tflite")
+    contenders = _contenders(folded, in_int8, step_dir / "int8.tflite")
+    metrics |= compare(contenders, metrics["chosen"], card, config, workspace)
+    with atomic_open(step_dir / "quantized.md") as file:
+        file.write(to_markdown(metrics, config))
+    for sentence in iter_sentences(metrics, config):
+        say(f"  {sentence}")
+    for path in step_dir.glob("aware.*"):
+        path.unlink()
+    return metrics
+
+
+def _training_images(config: Config, workspace: Workspace, image_input: ImageInput) -> Array:
+    """(images, size, size, 3): the first training photos, which stand in no order, as the network sees them."""
+    records = Records(workspace.records_dir(config), "train", config.data.region)
+    count = max(config.quantize.num_images, NUM_RANGE_IMAGES)
+    images, _ = next(iter(evaluation_batches(records, image_input, batch_size=count)))
+    return images.numpy()
+
+
+def _choose(scores: dict[str, Scores]) -> Metrics:
+    """The best on validation, by top-1, and among equals by loss; of equals in both, the first."""
+    best = max(scores, key=lambda name: (scores[name]["val_top1"], -scores[name]["val_loss"]))
+    return {"chosen": best, "validation": scores}
+
+
+def _save_tflite(network: keras.Model, images: Array, path: Path) -> None:
+    with TemporaryDirectory() as folder:
+        export_saved_model(network, Path(folder) / "saved_model")
+        export_int8_tflite(Path(folder) / "saved_model", path, images[:NUM_RANGE_IMAGES])
+
+
+def _contenders(folded: keras.Model, in_int8: dict[str, keras.Model], tflite_path: Path) -> dict[str, Contender]:
+    """The lines of the table; the first is what the others are compared with."""
+    return {
+        "float32": Contender(compiled(folded), weight_bytes(folded, "float32")),
+        "float16": Contender(compiled(in_float16(folded)), weight_bytes(folded, "float16")),
+        **{name: Contender(compiled(network), weight_bytes(network, "int8")) for name, network in in_int8.items()},
+        "tflite": Contender(load_tflite(tflite_path), tflite_path.stat().st_size),
+    }
