@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,39 +40,55 @@ def page(browser: Browser, site_dir: Path) -> Iterator[Page]:
         context.close()
 
 
+@dataclass(frozen=True)
+class Seen:
+    """One photo through both: pixels (SIZE, SIZE, 3) in 0..255, and probabilities (num_classes,)."""
+
+    python: np.ndarray
+    """As the records hold the photo, and as models are trained on it."""
+    page: np.ndarray
+    probs: np.ndarray
+    """The page's, from the photo's bytes."""
+    keras_of_python: np.ndarray
+    keras_of_page: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def seen(page: Page, exported: Any) -> dict[str, Seen]:
+    """All of them, since Keras is asked faster at once."""
+    photos = {name: make() for name, make in (KEPT | ENCODED_ANEW).items()}
+    python = np.stack([in_python(photo) for photo in photos.values()])
+    in_page = np.stack([in_the_page(page, photo) for photo in photos.values()])
+    probs = np.stack([named_photo(page, photo) for photo in photos.values()])
+    keras = [expected_probs(exported.network, normalise(tf.constant(each), SPEC)) for each in (python, in_page)]
+    return {name: Seen(*rows) for name, *rows in zip(photos, python, in_page, probs, *keras, strict=True)}
+
+
 def in_python(photo: bytes) -> np.ndarray:
-    """(SIZE, SIZE, 3), 0..255: as the records hold the photo, and as models are trained on them."""
     return centre_square(tf.constant(upright_jpeg(photo)), SIZE, tf.zeros(2, tf.int32)).numpy()
 
 
 def in_the_page(page: Page, photo: bytes) -> np.ndarray:
     pixels = page.evaluate(PIXELS, [base64.b64encode(photo).decode(), SIZE])
-    return np.array(pixels).reshape(SIZE, SIZE, 3)
-
-
-def probs_in_keras(pixels: np.ndarray, exported: Any) -> np.ndarray:
-    return expected_probs(exported.network, normalise(tf.constant(pixels), SPEC).numpy()[None])[0]
+    return np.array(pixels, np.float32).reshape(SIZE, SIZE, 3)
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_a_photo_that_records_keep_is_the_same_in_the_page(page: Page, exported: Any, name: str) -> None:
-    photo = KEPT[name]()
-    pixels = in_python(photo)
-    np.testing.assert_allclose(in_the_page(page, photo), pixels, atol=0.01)
-    np.testing.assert_allclose(named_photo(page, photo), probs_in_keras(pixels, exported), atol=1e-4)
+def test_a_photo_that_records_keep_is_the_same_in_the_page(seen: dict[str, Seen], name: str) -> None:
+    photo = seen[name]
+    np.testing.assert_allclose(photo.page, photo.python, atol=0.01)
+    np.testing.assert_allclose(photo.probs, photo.keras_of_python, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ENCODED_ANEW)
-def test_another_photo_differs_by_what_a_jpeg_of_quality_95_loses(page: Page, exported: Any, name: str) -> None:
+def test_another_photo_differs_by_what_a_jpeg_of_quality_95_loses(seen: dict[str, Seen], name: str) -> None:
     """Of 255 levels at most six, on average not one."""
-    photo = ENCODED_ANEW[name]()
-    pixels, found = in_python(photo), in_the_page(page, photo)
-    assert np.abs(found - pixels).max() <= 6
-    assert np.abs(found - pixels).mean() <= 1
-    probs = named_photo(page, photo)
-    np.testing.assert_allclose(probs, probs_in_keras(found, exported), atol=1e-4)
+    photo = seen[name]
+    assert np.abs(photo.page - photo.python).max() <= 6
+    assert np.abs(photo.page - photo.python).mean() <= 1
+    np.testing.assert_allclose(photo.probs, photo.keras_of_page, atol=1e-4)
     # The network is fresh, and changes its mind more easily than a trained one.
-    np.testing.assert_allclose(probs, probs_in_keras(pixels, exported), atol=0.1)
+    np.testing.assert_allclose(photo.probs, photo.keras_of_python, atol=0.1)
 
 
 @pytest.mark.parametrize("name", UNREADABLE)

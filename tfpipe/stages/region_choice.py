@@ -62,7 +62,7 @@ def measure_regions(seen: RegionCounts, temperature: float, config: Config, work
     folder = workspace.step_dir(config, "evaluate")
     said = load_predictions(folder)
     own, labels = seen.index(said.regions), said.outcomes.labels
-    # Who has a region that training has not gets that of another here, and is told of nowhere.
+    # Photos without a region of training's get another's factors here, and are left out of what is told.
     right = _right(iter_logits(folder), own, labels, seen.counts, temperature)
     is_unseen = seen.counts[own, labels] == 0
     mode = config.export.regions

@@ -28,6 +28,7 @@ export async function showAnswerAgain() {
 export function showFailure(error) {
   shown = null;
   for (const id of ["results", "verdict", "set"]) element(id).hidden = true;
+  element("results-title").textContent = "Most likely";
   element("true-label").textContent = "";
   element("waiting").textContent = "Nothing to name yet.";
   element("waiting").hidden = false;
