@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from tfpipe.models.saving import Card, load_model, save_model
 from tfpipe.quantization.grid import on_grid
 from tfpipe.quantization.precisions import WITH_KERNEL, by_channel
 from tfpipe.stages import STEPS, calibrate, label, quantize
-from tfpipe.stages.quantize.report import iter_sentences
+from tfpipe.stages.quantize.report import NAMES, iter_sentences
 from tfpipe.stages.taught import open_soft_labels
 
 CLASSES = sorted(SIZES)
@@ -35,9 +34,9 @@ STUDENT: dict[str, Any] = {
     "label": {"views": 2},
     "training": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-2},
     "calibrate": {"min_answers": 5, "resamples": 50},
-    "quantize": {"num_images": 8, "epochs": 2},
+    "quantize": {"method": "aware", "num_images": 8, "epochs": 2},
 }
-AWARE = "quantize.method=aware"
+ROUNDED = "quantize.method=post_training"
 
 layers = keras.layers
 
@@ -87,7 +86,11 @@ def config(workspace: Workspace) -> Config:
 
 @pytest.fixture(scope="module")
 def metrics(workspace: Workspace, config: Config) -> dict[str, Any]:
-    return quantize.run(config, workspace)
+    """Of the student rounded, and trained on the grid in a process of its own."""
+    before = os.environ.copy()
+    metrics = quantize.run(config, workspace)
+    assert os.environ == before, "TF-MOT has been here"
+    return metrics
 
 
 def on_test(workspace: Workspace, config: Config, network: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -113,18 +116,18 @@ def test_the_int8_network_has_no_batch_norm_and_lies_on_the_grid(
 def test_the_table_tells_of_each_precision_what_its_network_does(
     workspace: Workspace, config: Config, metrics: dict[str, Any]
 ) -> None:
-    assert list(metrics["precisions"]) == ["float32", "float16", "post_training", "tflite"]
+    assert list(metrics["precisions"]) == ["float32", "float16", "post_training", "aware", "tflite"]
     exact, labels = on_test(workspace, config, load_model(workspace.best_path(config))[0])
     in_int8, _ = on_test(workspace, config, load_model(workspace.int8_path(config))[0])
     runner = tf.lite.Interpreter(str(workspace.step_dir(config, "quantize") / "int8.tflite")).get_signature_runner()
     on_phone, _ = on_test(workspace, config, lambda images: next(iter(runner(images=images).values())))
-    for name, logits in {"float32": exact, "post_training": in_int8, "tflite": on_phone}.items():
+    for name, logits in {"float32": exact, metrics["chosen"]: in_int8, "tflite": on_phone}.items():
         line = metrics["precisions"][name]
         assert line["top1_accuracy"] == pytest.approx((logits.argmax(-1) == labels).mean()), name
         assert line["agreement"] == pytest.approx((logits.argmax(-1) == exact.argmax(-1)).mean()), name
         assert line["top5_accuracy"] == 1
     assert np.abs(on_phone - in_int8).max() < 0.1 * np.abs(in_int8).max()
-    assert metrics["top1_accuracy"] == metrics["precisions"]["post_training"]["top1_accuracy"]
+    assert metrics["top1_accuracy"] == metrics["precisions"][metrics["chosen"]]["top1_accuracy"]
     assert metrics["num_examples"] == len(labels)
 
 
@@ -133,12 +136,12 @@ def test_a_reader_finds_the_table_as_markdown(workspace: Workspace, config: Conf
     line = metrics["precisions"]["post_training"]
     assert f"| int8, post-training | {100 * line['top1_accuracy']:.2f} [" in table
     assert f"| {line['bytes']:,} |" in table
-    assert "`int8.keras` and `int8.tflite` are int8, post-training." in table
+    assert f"`int8.keras` and `int8.tflite` are {NAMES[metrics['chosen']]}, the better on validation:" in table
 
 
 def test_nothing_else_is_left(workspace: Workspace, config: Config, metrics: dict[str, Any]) -> None:
     found = {path.name for path in workspace.step_dir(config, "quantize").iterdir()}
-    assert found == {"int8.keras", "int8.tflite", "quantized.md"}
+    assert found == {"int8.keras", "int8.tflite", "quantized.md", "logs"}
 
 
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
@@ -203,32 +206,13 @@ def test_a_word_is_said_where_a_phone_would_lose_much(config: Config, metrics: d
     assert "int8.tflite, whose activations are int8 too, loses 3.10 pp" in list(iter_sentences(changed, config))[1]
 
 
-@pytest.fixture(scope="module")
-def aware(workspace: Workspace) -> dict[str, Any]:
-    """In a settings file of its own, beside the other's labels, student and calibration."""
-    (workspace.root / "aware.yaml").write_text(yaml.safe_dump(STUDENT | {"quantize": {"method": "aware", "epochs": 2}}))
-    for step in ("label", "distill", "calibrate"):
-        shutil.copytree(workspace.root / "runs" / "student" / step, workspace.root / "runs" / "aware" / step)
-    before = os.environ.copy()
-    metrics = quantize.run(settings(workspace, "aware"), workspace)
-    assert os.environ == before, "TF-MOT has been here"
-    return metrics
-
-
-def test_training_on_the_grid_leaves_a_line_and_the_better_one_on_validation_is_taken(
-    workspace: Workspace, aware: dict[str, Any]
-) -> None:
-    assert list(aware["precisions"]) == ["float32", "float16", "post_training", "aware", "tflite"]
-    assert [epoch["epoch"] for epoch in aware["training"]["epochs"]] == [1, 2]
-    scores = {name: (found["val_top1"], -found["val_loss"]) for name, found in aware["validation"].items()}
-    assert aware["chosen"] == max(scores, key=lambda name: scores[name])
-    best = aware["training"]["epochs"][aware["training"]["best_epoch"] - 1]
-    assert aware["validation"]["aware"] == pytest.approx({"val_top1": best["val_top1"], "val_loss": best["val_loss"]})
-    config = settings(workspace, "aware")
-    logits, labels = on_test(workspace, config, load_model(workspace.int8_path(config))[0])
-    assert aware["top1_accuracy"] == pytest.approx((logits.argmax(-1) == labels).mean())
-    found = {path.name for path in workspace.step_dir(config, "quantize").iterdir()}
-    assert found == {"int8.keras", "int8.tflite", "quantized.md", "logs"}
+def test_the_better_one_on_validation_is_taken(workspace: Workspace, config: Config, metrics: dict[str, Any]) -> None:
+    assert [epoch["epoch"] for epoch in metrics["training"]["epochs"]] == [1, 2]
+    scores = {name: (found["val_top1"], -found["val_loss"]) for name, found in metrics["validation"].items()}
+    assert list(scores) == ["post_training", "aware"]
+    assert metrics["chosen"] == max(scores, key=lambda name: scores[name])
+    best = metrics["training"]["epochs"][metrics["training"]["best_epoch"] - 1]
+    assert metrics["validation"]["aware"] == pytest.approx({name: best[name] for name in ("val_top1", "val_loss")})
 
 
 def test_training_needs_the_labels_and_rounding_does_not(workspace: Workspace) -> None:
@@ -237,14 +221,14 @@ def test_training_needs_the_labels_and_rounding_does_not(workspace: Workspace) -
         return [need.title for need in graph.needs]
 
     rounding = ["pack dataset", "distill student", "calibrate student"]
-    assert needed() == rounding
-    assert needed(AWARE) == [*rounding, "label student"]
-    assert needed(AWARE, "label.views=live") == [*rounding, "teach teacher"]
+    assert needed(ROUNDED) == rounding
+    assert needed() == [*rounding, "label student"]
+    assert needed("label.views=live") == [*rounding, "teach teacher"]
 
 
 def test_a_teacher_cannot_train_on_the_grid(workspace: Workspace) -> None:
     with pytest.raises(ConfigError, match=r"teacher\.yaml: quantize\.method: aware keeps distilling, and a teacher"):
-        build_graph(STEPS, settings(workspace, "teacher", AWARE), "quantize", workspace)
+        build_graph(STEPS, settings(workspace, "teacher", "quantize.method=aware"), "quantize", workspace)
 
 
 def test_weights_that_are_no_numbers_end_in_one_sentence(workspace: Workspace, tmp_path: Path) -> None:

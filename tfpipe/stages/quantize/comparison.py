@@ -49,32 +49,22 @@ def compare(contenders: dict[str, Contender], chosen: str, card: Card, config: C
     calibration = recall_calibration(document)
     lines: dict[str, Metrics] = {}
     found: dict[str, Outcomes] = {}
-    recheck: Metrics = {}
+    decided = {REFERENCE: _decided(document["test"])}
     for name, contender in contenders.items():
         file = RowFile(workspace.step_dir(config, "quantize") / f"{name}.f32", len(card.classes))
         predict(contender.answer, records, card.image_input, file, f"quantize {config.name}: {name}")
-        found[name] = judge(file.read(), labels)
-        lines[name] = _line(found[name], found[REFERENCE]) | {
-            "ece": _ece(file.read(), labels, calibration),
-            "bytes": contender.num_bytes,
-        }
+        logits = file.read()
+        found[name] = judge(logits, labels)
+        ece = _ece(logits, labels, calibration)
+        lines[name] = _line(found[name], found[REFERENCE]) | {"ece": ece, "bytes": contender.num_bytes}
         if name == chosen:
-            recheck = check_calibration(
-                calibration,
-                file.read(),
-                labels,
-                regions,
-                resamples=config.calibrate.resamples,
-                seed=config.seed,
+            resamples = config.calibrate.resamples
+            decided["int8"] = _decided(
+                check_calibration(calibration, logits, labels, regions, resamples=resamples, seed=config.seed)
             )
         file.path.unlink()
-    return {
-        "num_examples": len(labels),
-        "temperature": calibration.temperature,
-        "precisions": lines,
-        "calibration": {REFERENCE: _decided(document["test"]), "int8": _decided(recheck)},
-        **_headline(lines[chosen]),
-    }
+    told = {"num_examples": len(labels), "temperature": calibration.temperature}
+    return told | {"precisions": lines, "calibration": decided} | _headline(lines[chosen])
 
 
 def _line(outcomes: Outcomes, exact: Outcomes) -> Metrics:
