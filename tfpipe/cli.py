@@ -123,6 +123,8 @@ def main() -> None:
     """Prepare the process for any step."""
     # Their chatter would bury ours; a person who wants it sets the variable, or python -W.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Not all of a GPU's memory at once: a step may have a process of its own, which wants some, too.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tfpipe.core.errors import TfpipeError
-from tfpipe.quantization.grid import from_int8, to_int8
-from tfpipe.quantization.precisions import halve, in_float16, snap, weight_bytes
+from tfpipe.quantization.grid import from_int8, on_grid, to_int8
+from tfpipe.quantization.precisions import halve, in_float16, scale_logits, snap, weight_bytes
 
 layers = keras.layers
 
@@ -48,6 +48,19 @@ def test_a_depthwise_kernel_is_rounded_channel_by_channel() -> None:
             expected = from_int8(*to_int8(of_one)).reshape(3, 3)
             np.testing.assert_array_equal(rounded[:, :, channel, copy], expected)
     np.testing.assert_array_equal(half, bias.astype(np.float16))
+
+
+def test_scaled_logits_keep_their_answers_and_their_grid() -> None:
+    network = build()
+    for layer in network.layers:
+        layer.set_weights(snap(layer, layer.get_weights()) if layer.weights else [])
+    images = np.random.default_rng(0).normal(size=(8, 6, 6, 3)).astype(np.float32)
+    steps, _ = on_grid(network.get_layer("logits").kernel.numpy())
+    before = network(images).numpy()
+    scale_logits(network, 1.7)
+    np.testing.assert_allclose(network(images), 1.7 * before, rtol=2e-3, atol=1e-4)
+    found, _ = on_grid(network.get_layer("logits").kernel.numpy())
+    np.testing.assert_array_equal(found, steps)
 
 
 def test_what_float16_cannot_hold_is_told() -> None:

@@ -11,10 +11,13 @@ import pytest
 import tensorflow as tf
 import yaml
 from colours import MEANS, SIDE, SIZES, make_workspace, settings, write_teacher
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 from tfpipe.core.config import Config
 from tfpipe.core.errors import ConfigError, MismatchError, MissingArtifactError, TfpipeError
 from tfpipe.core.inputs import ImageInput
+from tfpipe.core.settings import SplitName
 from tfpipe.core.steps import build_graph
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import evaluation_batches
@@ -95,9 +98,13 @@ def metrics(workspace: Workspace, config: Config) -> dict[str, Any]:
 
 def on_test(workspace: Workspace, config: Config, network: Any) -> tuple[np.ndarray, np.ndarray]:
     """Logits and labels."""
-    ((images, targets),) = evaluation_batches(
-        Records(workspace.records_dir(config), "test"), ImageInput(SIDE), batch_size=64
-    )
+    return on_split("test", workspace, config, network)
+
+
+def on_split(split: SplitName, workspace: Workspace, config: Config, network: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and labels."""
+    records = Records(workspace.records_dir(config), split)
+    ((images, targets),) = evaluation_batches(records, ImageInput(SIDE), batch_size=64)
     return np.asarray(network(images)), targets.numpy().argmax(axis=-1)
 
 
@@ -212,7 +219,23 @@ def test_the_better_one_on_validation_is_taken(workspace: Workspace, config: Con
     assert list(scores) == ["post_training", "aware"]
     assert metrics["chosen"] == max(scores, key=lambda name: scores[name])
     best = metrics["training"]["epochs"][metrics["training"]["best_epoch"] - 1]
-    assert metrics["validation"]["aware"] == pytest.approx({name: best[name] for name in ("val_top1", "val_loss")})
+    assert metrics["validation"]["aware"]["val_top1"] == best["val_top1"]
+
+
+def test_trained_logits_are_brought_to_the_scale_that_the_calibration_knows(
+    workspace: Workspace, config: Config, metrics: dict[str, Any]
+) -> None:
+    """SciPy finds the same best temperature for both."""
+    assert metrics["chosen"] == "aware"
+    assert abs(metrics["training"]["logit_factor"] - 1) > 0.01
+    document = json.loads(workspace.calibration_path(config).read_text())
+    logits, labels = on_split("validation", workspace, config, load_model(workspace.int8_path(config))[0])
+
+    def loss(temperature: float) -> float:
+        return -float(log_softmax(logits / temperature, axis=-1)[np.arange(len(labels)), labels].mean())
+
+    found = minimize_scalar(loss, bounds=(0.05, 5), method="bounded").x
+    assert found == pytest.approx(document["fitted_temperature"], rel=0.02)
 
 
 def test_training_needs_the_labels_and_rounding_does_not(workspace: Workspace) -> None:

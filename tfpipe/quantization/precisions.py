@@ -8,7 +8,7 @@ import numpy as np
 
 from tfpipe.core.errors import TfpipeError
 from tfpipe.core.settings import Precision
-from tfpipe.quantization.grid import from_int8, to_int8
+from tfpipe.quantization.grid import from_int8, on_grid, to_int8
 
 Array = np.ndarray
 
@@ -42,6 +42,15 @@ def snap(layer: Any, weights: list[Array]) -> list[Array]:
     kernel, *others = weights
     on_grid = from_int8(*to_int8(by_channel(layer, kernel)))
     return [on_grid.reshape(kernel.shape), *(halve(weight) for weight in others)]
+
+
+def scale_logits(network: keras.Model, factor: float) -> None:
+    """Multiply what the last layer, a linear one on the grid, gives; the steps stay, and its scales change."""
+    layer = network.outputs[0]._keras_history.operation
+    kernel, *biases = layer.get_weights()
+    steps, scales = on_grid(kernel)
+    scaled = (scales.astype(np.float32) * np.float32(factor)).astype(np.float16)
+    layer.set_weights([from_int8(steps, scaled), *(halve(bias * np.float32(factor)) for bias in biases)])
 
 
 def by_channel(layer: Any, kernel: Array) -> Array:

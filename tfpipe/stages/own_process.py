@@ -57,9 +57,13 @@ def run_in_own_process(module: str, *arguments: Any) -> Any:
 
 def _read(told: bytes, code: int, module: str) -> Any:
     """What `_answer` wrote, before the process ended with `code`."""
+    if code < 0:
+        raise BrokenOffError(
+            f"the process of {module} was killed (signal {-code}); memory may have run out. "
+            "The same command goes on where it stood."
+        )
     if code:
-        killed = f"was killed (signal {-code}); memory may have run out" if code < 0 else f"ended with code {code}"
-        raise BrokenOffError(f"the process of {module} {killed}. The same command goes on where it stood.")
+        raise BrokenOffError(f"the process of {module} ended with code {code}; why is told above.")
     answer = json.loads(told.splitlines()[-1])
     if "error" in answer:
         raise getattr(errors, answer["error"])(answer["told"])

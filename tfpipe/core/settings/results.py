@@ -68,6 +68,8 @@ class QuantizeSettings(Section):
     """Training photos that the rounding looks at; 48 give hardly more."""
     epochs: Count = 3
     """`aware`: of training."""
+    batch_size: Count | None = None
+    """`aware`: of one update, on one device; unset, that of `training`."""
     learning_rate: Positive | None = None
     """`aware`: at its beginning; unset, a tenth of `training.learning_rate`."""
 

@@ -24,6 +24,7 @@ from tfpipe.stages.own_process import run_in_own_process
 from tfpipe.stages.portable import load_portable
 from tfpipe.stages.quantize.comparison import Contender, compare
 from tfpipe.stages.quantize.report import iter_sentences, to_markdown
+from tfpipe.stages.quantize.scale import match_scale
 from tfpipe.stages.quantize.validation import Scores, build_validation
 from tfpipe.training.reproducible import make_reproducible
 
@@ -47,6 +48,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     if config.quantize.method == AWARE:
         metrics["training"] = run_in_own_process(TRAINING, config, workspace)
         in_int8[AWARE], _ = load_model(step_dir / "aware.keras")
+        metrics["training"]["logit_factor"] = match_scale(in_int8[AWARE], card.image_input, config, workspace)
         validate = build_validation(config, workspace, card.image_input)
         metrics |= _choose({name: validate(network) for name, network in in_int8.items()})
     network = in_int8[metrics["chosen"]]
@@ -58,7 +60,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
         file.write(to_markdown(metrics, config))
     for sentence in iter_sentences(metrics, config):
         say(f"  {sentence}")
-    for path in step_dir.glob("aware.*"):
+    for path in step_dir.glob("aware*"):
         path.unlink()
     return metrics
 
