@@ -24,8 +24,8 @@ PARTS: dict[str, Document] = {
     "EMA": {"training": {"ema_decay": 0.97}},
     "layer-wise rates": {"training": {"layer_decay": 0.8}},
 }
-"""What the full recipe has beyond the settings file. The average reaches back some 33 steps: half an epoch
-of the global teacher, more than one of the regional, who has 66 steps in all."""
+"""The full recipe. The average reaches back some 33 steps: half an epoch of the global teacher, three quarters of one
+of the regional."""
 
 OFF: Document = {
     "regularization": {"mixup_alpha": 0.0, "cutmix_alpha": 0.0},

@@ -25,7 +25,7 @@ from tfpipe.stages.verify import waterfall
 from tfpipe.stages.verify.asking import REFERENCE, Answers, Asked
 from tfpipe.stages.verify.comparing import agreement, compare, decision_agreement, worst_image
 from tfpipe.stages.verify.report import to_markdown
-from tfpipe.stages.verify.waterfall import iter_levels
+from tfpipe.stages.verify.waterfall import iter_levels, iter_levels_in_browser
 from tfpipe.training.reproducible import make_reproducible
 
 Array = np.ndarray
@@ -55,6 +55,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     """
     make_reproducible(config.seed, deterministic=config.deterministic)
     chromium = find_chromium(config.verify.chromium)
+    levels = list(iter_levels(config, workspace))
     images, jpegs = _draw_images(config, workspace)
     calibration = read_json(workspace.page_calibration_path(config))
     expected = _expected(config, workspace, images, calibration["temperature"])
@@ -70,7 +71,8 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     metrics |= _summary(metrics, found)
     step_dir = workspace.step_dir(config, "verify")
     _save(expected, found, metrics, step_dir)
-    levels = list(iter_levels(config, workspace, {name: said for name, said in found.by_backend.items() if said}))
+    present = {name: said for name, said in found.by_backend.items() if said}
+    levels += iter_levels_in_browser(config, workspace, present)
     with atomic_open(step_dir / "waterfall.md") as file:
         file.write(waterfall.to_markdown(levels))
     return metrics | {"waterfall": [asdict(level) for level in levels]}

@@ -1,6 +1,6 @@
 """One table from teacher to browser: what each step on the way costs in accuracy, and gains in bytes and honesty."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 
 from tfpipe.core.config import Config
 from tfpipe.core.files import read_json
+from tfpipe.core.settings import Backend
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.arrays import RowFile
 from tfpipe.data.records import Records
@@ -48,8 +49,8 @@ class Level:
     """p50 of one photo, in a browser."""
 
 
-def iter_levels(config: Config, workspace: Workspace, by_backend: dict[str, Answers]) -> Iterator[Level]:
-    """Teachers, the student as it was finished, calibrated and made small, and what a browser makes of it."""
+def iter_levels(config: Config, workspace: Workspace) -> Iterator[Level]:
+    """Teachers, and the student as it was distilled, finished, calibrated and made small."""
     for teacher in config.teacher_configs:
         # Without `tfpipe run`, a teacher may never have been evaluated.
         if teacher and (workspace.step_dir(teacher, "evaluate") / "metrics.json").is_file():
@@ -58,6 +59,12 @@ def iter_levels(config: Config, workspace: Workspace, by_backend: dict[str, Answ
     yield _evaluated(f"{config.name}, finished", config, workspace)
     yield _calibrated(config, workspace)
     yield from _quantized(config, workspace)
+
+
+def iter_levels_in_browser(
+    config: Config, workspace: Workspace, by_backend: Mapping[Backend, Answers]
+) -> Iterator[Level]:
+    """What a browser makes of the page's model, on each backend."""
     _, _, labels = Records(workspace.records_dir(config), "test").facts()
     num_bytes = _metrics("export", config, workspace)["weight_bytes"][config.export.precision]
     for backend, answers in by_backend.items():
