@@ -181,15 +181,15 @@ def test_sampling_reaches_the_training_of_a_teacher(workspace: Workspace, monkey
 
 
 def test_sampling_reaches_distillation(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def look(course: object, epochs: Epochs, labels: object) -> None:
+    def look(config: object, records: object, image_input: object, epochs: Epochs, labels: object) -> None:
         # Those that look at the labels beforehand see them unweighted.
         if epochs.sampling_weights is not None:
             np.testing.assert_allclose(epochs.sampling_weights * [3, 12, 40], np.full(3, 55 / 3))
             raise SeenError
 
-    monkeypatch.setattr(distill, "_labels", lambda course, *, taught: (None, None))
+    monkeypatch.setattr(distill, "open_soft_labels", lambda config, workspace, records, *, asked: (None, None))
     monkeypatch.setattr(distill, "tell_of_softness", lambda batches, distiller: None)
-    monkeypatch.setattr(distill, "_batches", look)
+    monkeypatch.setattr(distill, "taught_batches", look)
     overrides = ("teachers=[{path: t.keras}]", "training.sampling=class_balanced")
     with pytest.raises(SeenError):
         distill.run(settings(workspace, "teacher", *overrides), workspace)

@@ -272,7 +272,8 @@ def test_a_backend_that_is_wrong_does_not_pass_and_its_first_wrong_layer_is_name
         script.write_bytes(right)
         state.write_text(before)
     told = Path("runs/student/verify/report.md").read_text()
-    assert "wasm is wrong from expanded_conv_depthwise" in told
+    assert "wasm is wrong from logits" in told
+    assert "It left wasm: its answers are no numbers." in told
 
 
 def _with_largest_weight_reversed(content: bytes, model_json: Path) -> bytes:
