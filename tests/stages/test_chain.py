@@ -2,6 +2,8 @@
 
 import csv
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -236,41 +238,43 @@ def test_the_page_agrees_with_python_in_a_real_browser(workspace: Path) -> None:
     assert levels["int8, post-training"]["bytes"] < 0.3 * levels["student, finished"]["bytes"]
 
 
-def test_a_page_that_is_wrong_does_not_pass(workspace: Path) -> None:
-    """The largest weight of the float32 model, back to front: a page that runs, and lies."""
-    shard = next(Path("runs/student/export/float32").glob("*.bin"))
-    content = shard.read_bytes()
-    shard.write_bytes(_with_largest_weight_reversed(content, shard.with_name("model.json")))
+@contextmanager
+def tampered(path: Path, content: bytes, output: Path) -> Iterator[None]:
+    """A file of an export's output with other content, as if the export had written it so."""
     state = Path("runs/student/export/state.json")
-    document = json.loads(state.read_text())
-    document["outputs"]["runs/student/export/float32"] = steps.sha256_path(shard.parent)
+    before, right = state.read_text(), path.read_bytes()
+    path.write_bytes(content)
+    document = json.loads(before)
+    document["outputs"][output.as_posix()] = steps.sha256_path(output)
     state.write_text(json.dumps(document))
     try:
-        with pytest.raises(CriterionError, match=r"float32\.max_probability_difference is"):
-            run_step("verify", Path("configs/student.yaml"), force=True)
+        yield
     except EnvironmentProblemError as error:
         pytest.skip(str(error))
     finally:
-        shard.write_bytes(content)
+        path.write_bytes(right)
+        state.write_text(before)
+
+
+def test_a_page_that_is_wrong_does_not_pass(workspace: Path) -> None:
+    """The largest weight of the float32 model, back to front: a page that runs, and lies."""
+    folder = Path("runs/student/export/float32")
+    shard = next(folder.glob("*.bin"))
+    content = _with_largest_weight_reversed(shard.read_bytes(), folder / "model.json")
+    with (
+        tampered(shard, content, folder),
+        pytest.raises(CriterionError, match=r"float32\.max_probability_difference is"),
+    ):
+        run_step("verify", Path("configs/student.yaml"), force=True)
 
 
 def test_a_backend_that_is_wrong_does_not_pass_and_its_first_wrong_layer_is_named(workspace: Path) -> None:
     script = Path("exported/student/vendor/tf-backend-wasm.min.js")
-    right = script.read_bytes()
-    script.write_bytes(right + NOT_NUMBERS.encode())
-    state = Path("runs/student/export/state.json")
-    before = state.read_text()
-    document = json.loads(before)
-    document["outputs"]["exported/student"] = steps.sha256_path(Path("exported/student"))
-    state.write_text(json.dumps(document))
-    try:
-        with pytest.raises(CriterionError, match="max_backend_difference is"):
-            run_step("verify", Path("configs/student.yaml"), force=True)
-    except EnvironmentProblemError as error:
-        pytest.skip(str(error))
-    finally:
-        script.write_bytes(right)
-        state.write_text(before)
+    with (
+        tampered(script, script.read_bytes() + NOT_NUMBERS.encode(), Path("exported/student")),
+        pytest.raises(CriterionError, match="max_backend_difference is"),
+    ):
+        run_step("verify", Path("configs/student.yaml"), force=True)
     told = Path("runs/student/verify/report.md").read_text()
     assert "wasm is wrong from logits" in told
     assert "It left wasm: its answers are no numbers." in told
