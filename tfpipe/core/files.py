@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -128,8 +128,9 @@ def _locked_file(path: Path) -> IO[Any]:
         file = path.open("w")
         fcntl.flock(file, fcntl.LOCK_EX)
         # The one who held it before has removed it: whoever comes next would lock another file of that name.
-        if path.is_file() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-            return file
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                return file
         file.close()
 
 
