@@ -55,16 +55,16 @@ def _main(records_dir: Path, *, labels: str = "", **mixing: float) -> float:
     from tfpipe.data.records import Records
 
     records, epochs = Records(records_dir, "train"), Epochs(BATCH, 1, SEED)
-    student, image_input = _build(records, "mobilenetv2"), ImageInput(IMAGE_SIZE)
+    student, model_input = _build(records, "mobilenetv2"), ImageInput(IMAGE_SIZE)
     if not labels:
         student.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))
-        batches = training_batches(records, image_input, epochs, augmentation="moderate")
+        batches = training_batches(records, model_input, epochs, augmentation="moderate")
         return _images_per_second(student, batches, epochs.steps_per_epoch(records.num_examples))
     with TemporaryDirectory() as store:
         distiller, source = LABELS[labels](student, records, Path(store))
         distiller.compile("adam")
         batches = distillation_batches(
-            records, image_input, epochs, source, augmentation="moderate", view_seed=SEED, **mixing
+            records, model_input, epochs, source, augmentation="moderate", view_seed=SEED, **mixing
         )
         return _images_per_second(distiller, batches, epochs.steps_per_epoch(records.num_examples))
 
@@ -136,13 +136,14 @@ def _distiller(student: Any, teachers: Any = None) -> Any:
 
 
 def _build(records: Any, name: str) -> Any:
+    from tfpipe.core.inputs import ImageInput
     from tfpipe.core.settings import ModelSettings
     from tfpipe.models import build_model
 
     return build_model(
         ModelSettings(name=name, alpha=0.35),
         num_classes=len(records.classes),
-        image_size=IMAGE_SIZE,
+        model_input=ImageInput(IMAGE_SIZE),
         dropout=0.0,
         stochastic_depth=0.0,
         rematerialize=False,

@@ -49,6 +49,7 @@ def _labels() -> dict[str, Any]:
 def _ours() -> Callable[[], Any]:
     import tensorflow as tf
 
+    from tfpipe.core.inputs import ImageInput
     from tfpipe.core.settings import LossWeights, ModelSettings, TrainingSettings
     from tfpipe.models import build_model
     from tfpipe.training.distiller import Distiller
@@ -60,7 +61,7 @@ def _ours() -> Callable[[], Any]:
     student = build_model(
         ModelSettings(name="mobilenetv2", alpha=0.35),
         num_classes=CLASSES,
-        image_size=SIZE,
+        model_input=ImageInput(SIZE),
         dropout=0.0,
         stochastic_depth=0.0,
         rematerialize=False,

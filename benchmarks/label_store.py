@@ -189,7 +189,7 @@ def _write_rates(records_dir: Path) -> dict[str, float]:
     make_reproducible(1, deterministic=False)
     records = Records(records_dir, "train")
     network = build_model(
-        ModelSettings(name="mobilenetv2"), num_classes=CLASSES, image_size=IMAGE_SIZE, dropout=0.0,
+        ModelSettings(name="mobilenetv2"), num_classes=CLASSES, model_input=ImageInput(IMAGE_SIZE), dropout=0.0,
         stochastic_depth=0.0, rematerialize=False, seed=1,
     )  # fmt: skip
     path, count = records_dir.with_name("teacher.keras"), records.num_examples
@@ -226,7 +226,7 @@ def _bare_predict(teacher: Any, records: Any) -> Callable[[], None]:
 
     def bare() -> None:
         batches = view_batches(
-            records, teacher.image_input, augmentation="moderate", view=0, view_seed=1, batch_size=PREDICTED
+            records, teacher.model_input, augmentation="moderate", view=0, view_seed=1, batch_size=PREDICTED
         )
         for _, images in batches:
             predict(images).numpy()

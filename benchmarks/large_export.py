@@ -84,10 +84,10 @@ def _export(folder: Path, rank: int | None) -> dict[str, float]:
     export_saved_model(rounded, folder / "rounded")
     models = in_precisions(convert(folder / "saved_model"), convert(folder / "rounded"), on_grid)
     thumbnails = np.random.default_rng(2).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
-    image_input = ImageInput(IMAGE_SIZE)
+    model_input = ImageInput(IMAGE_SIZE)
     for precision, model in models.items():
         save_graph_model(model, folder / precision, {})
-        write_json(make_golden(networks[precision], thumbnails, image_input, 1.0), folder / precision / "golden.json")
+        write_json(make_golden(networks[precision], thumbnails, model_input, 1.0), folder / precision / "golden.json")
     classes = [f"species {number}" for number in range(NUM_CLASSES)]
     nothing: dict[str, Any] = {"temperature": 1.0, "threshold": None, "sets": None}
     for name in ("model.tflite", "manifest.yaml"):
@@ -96,7 +96,7 @@ def _export(folder: Path, rank: int | None) -> dict[str, float]:
         title="Many classes",
         description="",
         classes=classes,
-        image_input=image_input,
+        model_input=model_input,
         tfjs_dir=folder / "float32",
         tflite_path=folder / "model.tflite",
         calibration=nothing | {"classes_sha256": sha256_json(classes)},
@@ -110,13 +110,14 @@ def _export(folder: Path, rank: int | None) -> dict[str, float]:
 
 
 def _build(rank: int | None) -> Any:
+    from tfpipe.core.inputs import ImageInput
     from tfpipe.core.settings import ModelSettings
     from tfpipe.models import build_model
 
     return build_model(
         ModelSettings(name="mobilenetv2", alpha=1.0, head_rank=rank),
         num_classes=NUM_CLASSES,
-        image_size=IMAGE_SIZE,
+        model_input=ImageInput(IMAGE_SIZE),
         dropout=0.0,
         stochastic_depth=0.0,
         rematerialize=False,

@@ -79,6 +79,7 @@ def _ours(
 ) -> Callable[[], Any]:
     import tensorflow as tf
 
+    from tfpipe.core.inputs import ImageInput
     from tfpipe.core.settings import ModelSettings, TrainingSettings
     from tfpipe.models import build_model
     from tfpipe.training.learner import Classifier
@@ -91,7 +92,7 @@ def _ours(
     network = build_model(
         ModelSettings(name=name),
         num_classes=CLASSES,
-        image_size=SIZE,
+        model_input=ImageInput(SIZE),
         dropout=0.0,
         stochastic_depth=0.0,
         rematerialize=rematerialize,

@@ -103,7 +103,7 @@ def _main(
     records = Records(records_dir, "train")
     model = ModelSettings(name="mobilenetv2")
     network = build_model(
-        model, num_classes=len(records.classes), image_size=IMAGE_SIZE, dropout=0.0, stochastic_depth=0.0,
+        model, num_classes=len(records.classes), model_input=ImageInput(IMAGE_SIZE), dropout=0.0, stochastic_depth=0.0,
         rematerialize=False, seed=1,
     )  # fmt: skip
     epochs = Epochs(BATCH, EPOCHS, seed=1)

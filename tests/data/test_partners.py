@@ -38,7 +38,7 @@ def views_of(records: Records, view: int = 0, augmentation: Any = "none", **opti
 def targets_of(records: Records, view: int, **options: Any) -> Any:
     """(examples, num_classes) in canonical order."""
     views = Views("none", SEED, **options)
-    make, number = views.build(RAW, len(records.classes)), tf.constant(view, tf.int64)
+    make, number = views.build(RAW, records), tf.constant(view, tf.int64)
     ds = views.examples(records, number).map(lambda example: make(example, number)[1])
     return np.stack(list(ds.as_numpy_iterator()))
 
@@ -227,12 +227,12 @@ def live(records: Records, epochs: Epochs, **options: Any) -> list[Any]:
 def test_live_teachers_see_the_students_views_as_each_wants_them(train: Records, mixing: dict[str, float]) -> None:
     ids, weights_of = train.facts()[0].tolist(), []
     for images, labels in live(train, Epochs(5, 2, seed=1), **mixing):
-        first, second, third = labels["teacher_images"]
+        first, second, third = labels["teacher_inputs"]
         np.testing.assert_array_equal(second, images)
         np.testing.assert_array_equal(third, first)
         assert first.shape == (5, 16, 16, 3)
         np.testing.assert_allclose(255 * first.mean(axis=(1, 2, 3)), images.mean(axis=(1, 2, 3)), rtol=1e-4)
-        assert set(labels) == {"targets", "teacher_weights", "teacher_images"}
+        assert set(labels) == {"targets", "teacher_weights", "teacher_inputs"}
         assert images.shape == (5, 8, 8, 3)
         if not mixing:
             places = [ids.index(f"{number:02d}") for number in number_of(images)]

@@ -51,15 +51,15 @@ def run_node(script: str, *arguments: object) -> str:
 def in_the_page(squares: list[NDArray[Any]], inputs: list[ImageInput], folder: Path) -> list[NDArray[np.float32]]:
     """Several squares through one process of node."""
     cases = []
-    for number, (square, image_input) in enumerate(zip(squares, inputs, strict=True)):
+    for number, (square, model_input) in enumerate(zip(squares, inputs, strict=True)):
         opaque = np.full((*square.shape[:2], 1), 255, np.uint8)
         (folder / f"{number}.rgba").write_bytes(np.concatenate([square, opaque], axis=-1).tobytes())
-        cases.append({"name": str(number), "side": len(square), "input": image_input.to_json()})
+        cases.append({"name": str(number), "side": len(square), "input": model_input.to_json()})
     (folder / "cases.json").write_text(json.dumps(cases))
     run_node(SCRIPT, folder)
     return [
-        np.fromfile(folder / f"{number}.f32", np.float32).reshape(image_input.size, image_input.size, 3)
-        for number, image_input in enumerate(inputs)
+        np.fromfile(folder / f"{number}.f32", np.float32).reshape(model_input.size, model_input.size, 3)
+        for number, model_input in enumerate(inputs)
     ]
 
 
@@ -69,19 +69,19 @@ def test_the_page_resizes_and_normalises_as_tensorflow_does(tmp_path: Path) -> N
     squares = [generator.integers(0, 256, (side, side, 3), np.uint8) for side, _ in CASES]
     # A mean and scale of their own for each channel, so that channels cannot be exchanged.
     inputs = [ImageInput(size, mean=(123.7, 116.3, 103.5), scale=(58.4, 57.1, 57.4)) for _, size in CASES]
-    for square, image_input, page in zip(squares, inputs, in_the_page(squares, inputs, tmp_path), strict=True):
-        size = image_input.size
-        expected = normalise(tf.image.resize(square, (size, size), antialias=True), image_input).numpy()
+    for square, model_input, page in zip(squares, inputs, in_the_page(squares, inputs, tmp_path), strict=True):
+        size = model_input.size
+        expected = normalise(tf.image.resize(square, (size, size), antialias=True), model_input).numpy()
         # One thousandth on the scale 0..255.
-        np.testing.assert_allclose(page * image_input.scale[0], expected * image_input.scale[0], atol=1e-3)
+        np.testing.assert_allclose(page * model_input.scale[0], expected * model_input.scale[0], atol=1e-3)
 
 
 @needs_node
 def test_a_photo_of_many_megapixels_is_read_in_strips_and_comes_out_the_same(tmp_path: Path) -> None:
     # 2 ** 20 pixels make a strip, so this one has several, and rows of the output straddle them.
     square = np.random.default_rng(1).integers(0, 256, (1500, 1500, 3), np.uint8)
-    image_input = ImageInput(40, mean=(0.0, 0.0, 0.0), scale=(1.0, 1.0, 1.0))
-    (page,) = in_the_page([square], [image_input], tmp_path)
+    model_input = ImageInput(40, mean=(0.0, 0.0, 0.0), scale=(1.0, 1.0, 1.0))
+    (page,) = in_the_page([square], [model_input], tmp_path)
     expected = tf.image.resize(square, (40, 40), antialias=True).numpy()
     np.testing.assert_allclose(page, expected, atol=1e-3)
 

@@ -62,9 +62,9 @@ def test_tfds_alone_reads_the_same_ids_labels_and_bytes(records_dir: Path) -> No
 def test_images_are_found_by_their_place_in_the_canonical_order(records_dir: Path) -> None:
     records = Records(records_dir, "train")
     order = ids(records)
-    found = records.images([len(order) - 1, 0, 3])
+    found = records.contents([len(order) - 1, 0, 3])
     assert found == {place: photo(int(order[place])) for place in (0, 3, len(order) - 1)}
-    assert records.images([]) == {}
+    assert records.contents([]) == {}
 
 
 def test_tfds_alone_decodes_the_images(records_dir: Path) -> None:

@@ -143,10 +143,10 @@ def test_views_have_the_models_size_and_stay_in_range(augmentation: Augmentation
 
 
 def test_normalising_is_channel_by_channel() -> None:
-    image_input = ImageInput(2, mean=(10.0, 20.0, 30.0), scale=(1.0, 2.0, 4.0))
+    model_input = ImageInput(2, mean=(10.0, 20.0, 30.0), scale=(1.0, 2.0, 4.0))
     pixels = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
     expected = (pixels - np.array([10, 20, 30])) / np.array([1, 2, 4])
-    np.testing.assert_allclose(normalise(tf.constant(pixels), image_input).numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(normalise(tf.constant(pixels), model_input).numpy(), expected, rtol=1e-6)
 
 
 # What augmentation does

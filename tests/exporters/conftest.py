@@ -12,6 +12,7 @@ from sites import CLASSES, SIZE, SPEC, TEMPERATURE, make_site
 
 from tfpipe.core.errors import EnvironmentProblemError
 from tfpipe.core.files import write_json
+from tfpipe.core.inputs import ImageInput
 from tfpipe.core.settings import ModelSettings
 from tfpipe.exporters.browser import ARGUMENTS, find_chromium
 from tfpipe.exporters.golden import make_golden
@@ -53,7 +54,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, images: np.ndarray) -> Ex
         build_model(
             settings,
             num_classes=len(CLASSES),
-            image_size=SIZE,
+            model_input=ImageInput(SIZE),
             dropout=0.2,
             stochastic_depth=0.0,
             rematerialize=False,

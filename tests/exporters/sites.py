@@ -57,7 +57,7 @@ def make_site(folder: Path, tfjs_dir: Path, **changes: Any) -> Path:
         "title": "Herbs <of> the field",
         "description": "A test.",
         "classes": CLASSES,
-        "image_input": SPEC,
+        "model_input": SPEC,
         "tfjs_dir": tfjs_dir,
         "tflite_path": folder / "float16.tflite",
         "calibration": CALIBRATION,

@@ -11,7 +11,7 @@ import tensorflow as tf
 from sites import CALIBRATION, CLASSES, SIZE, SPEC, expected_probs, make_jpeg, named_photo, named_tensor
 
 from tfpipe.core.errors import EnvironmentProblemError, TfpipeError
-from tfpipe.core.inputs import ImageInput
+from tfpipe.core.inputs import input_from_json
 from tfpipe.data.views import centre_square, normalise
 from tfpipe.exporters.browser import NAMES, find_chromium, open_page
 
@@ -49,7 +49,7 @@ def test_a_site_has_all_that_its_model_needs(site_dir: Path, exported: Any) -> N
     assert json.loads((model / "classes.json").read_text(encoding="utf-8"))["classes"] == CLASSES
     assert json.loads((model / "calibration.json").read_text()) == CALIBRATION
     assert (site_dir / "model.tflite").read_bytes() == b"TFL3"
-    assert ImageInput.from_json(json.loads((model / "preprocessing.json").read_text())) == SPEC
+    assert input_from_json(json.loads((model / "preprocessing.json").read_text())) == SPEC
     assert (model / "model.json").read_bytes() == (exported.float32_dir / "model.json").read_bytes()
     (example,) = json.loads((site_dir / "examples" / "index.json").read_text(encoding="utf-8"))["examples"]
     assert example["label"] == CLASSES[0]

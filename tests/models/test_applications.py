@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from tfpipe.core.settings import ModelSettings
-from tfpipe.models import build_model, image_input
+from tfpipe.core.inputs import ImageInput
+from tfpipe.core.settings import DataSettings, ModelSettings
+from tfpipe.models import build_model, input_of
 from tfpipe.models.applications import NAMES
 from tfpipe.models.pretrained import backbone_of
 
@@ -30,7 +31,7 @@ def build(name: str, **settings: Any) -> keras.Model:
     return build_model(
         ModelSettings(name=name, **settings),
         num_classes=3,
-        image_size=32,
+        model_input=ImageInput(32),
         dropout=0.0,
         stochastic_depth=0.0,
         rematerialize=False,
@@ -48,7 +49,7 @@ def test_pixels_are_normalised_as_preprocess_input_does_it(name: str) -> None:
     """Where that turns to blue, green, red, the network does it: see below."""
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 2, 2, 3)).astype(np.float32)
     preprocess = importlib.import_module(f"keras.applications.{MODULES[name]}").preprocess_input
-    spec = image_input(ModelSettings(name=name), 32)
+    spec = input_of(ModelSettings(name=name), DataSettings(image_size=32))
     found = (pixels - spec.mean) / spec.scale
     if MODULES[name] in ("resnet", "vgg16", "vgg19"):
         found = found[..., ::-1]
@@ -67,7 +68,7 @@ def test_pixels_give_the_published_networks_features(name: str) -> None:
     published.set_weights(weights)
     backbone_of(network).set_weights(weights)
     pixels = rng.uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
-    spec = image_input(ModelSettings(name=name), 32)
+    spec = input_of(ModelSettings(name=name), DataSettings(image_size=32))
     features = keras.Model(network.input, network.get_layer("pool").output)
     found = features(((pixels - spec.mean) / spec.scale).astype(np.float32), training=False)
     module = importlib.import_module(f"keras.applications.{MODULES[name.replace('_', '')]}")

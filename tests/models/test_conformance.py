@@ -16,8 +16,9 @@ from scipy.special import erf, softmax
 from sklearn.metrics import log_loss
 
 from tfpipe.core.errors import ConfigError
-from tfpipe.core.settings import ModelSettings
-from tfpipe.models import MODELS, build_model, find_family, image_input
+from tfpipe.core.inputs import ImageInput, TextInput
+from tfpipe.core.settings import DataSettings, ModelSettings
+from tfpipe.models import MODELS, build_model, find_family, input_of
 from tfpipe.models.applications import NAMES
 from tfpipe.models.hub import NAMES as OTHER_NAMES
 from tfpipe.models.saving import Card, load_model, save_model, weights_sha256
@@ -26,6 +27,8 @@ SIZE, CLASSES = 32, 5
 STEPS = 40
 SMALL: dict[str, dict[str, Any]] = {"mobilenetv2": {"alpha": 0.35}, "vit_micro_patch8_32": {}, "mobilenet": {}}
 """A cheap name per pattern of the table; a new entry needs one here, or below."""
+
+DATA = DataSettings(image_size=SIZE, max_length=16)
 
 models = keras_hub.models
 SHAPE = {"image_shape": (SIZE, SIZE, 3)}
@@ -49,7 +52,11 @@ TINY: dict[str, Callable[[], keras.Model]] = {
 }
 """Names that have the size of their weights, and backbones to write these."""
 
-each_model = pytest.mark.parametrize("name", [*SMALL, *TINY])
+TEXTS = ("roberta_tiny", "xlm_roberta_tiny", "bert_tiny", "distilbert_tiny")
+"""Names that need a tokenizer."""
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{number}" for number in range(25))]
+
+each_model = pytest.mark.parametrize("name", [*SMALL, *TINY, *TEXTS])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,6 +67,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> None:
         keras.utils.set_random_seed(0)
         make().save_to_preset(str(folder))
         SMALL[name] = {"weights": str(folder)}
+    folder = tmp_path_factory.mktemp("tokenizer")
+    (folder / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
+    SMALL.update({name: {"tokenizer": folder} for name in TEXTS})
 
 
 def build(name: str, *, dropout: float = 0.0, seed: int = 3, image_size: int = SIZE, **settings: Any) -> keras.Model:
@@ -73,10 +83,11 @@ def build_more(
     name: str, *, dropout: float = 0.0, seed: int = 3, image_size: int = SIZE, **settings: Any
 ) -> keras.Model:
     """Beside the models that there are."""
+    model = ModelSettings(name=name, **SMALL.get(name, {}) | settings)
     return build_model(
-        ModelSettings(name=name, **SMALL.get(name, {}) | settings),
+        model,
         num_classes=CLASSES,
-        image_size=image_size,
+        model_input=input_of(model, DATA) if name in TEXTS else ImageInput(image_size),
         dropout=dropout,
         stochastic_depth=0.0,
         rematerialize=False,
@@ -103,21 +114,25 @@ def enliven(network: keras.Model, seed: int = 1) -> keras.Model:
 @pytest.fixture(scope="module")
 def networks() -> dict[str, keras.Model]:
     """For tests that only look."""
-    return {name: enliven(build(name, dropout=0.3)) for name in (*SMALL, *TINY)}
+    return {name: enliven(build(name, dropout=0.3)) for name in (*SMALL, *TINY, *TEXTS)}
 
 
 def make_card(name: str) -> Card:
     return Card(
         name,
         ["Acer", "Bellis", "Crocus", "Ähre", "Digitalis"],
-        image_input(ModelSettings(name=name, **SMALL[name]), SIZE),
+        input_of(ModelSettings(name=name, **SMALL[name]), DATA),
         [3, 1, 4, 1, 0],
     )
 
 
 def make_images(count: int = 3, name: str = "mobilenetv2") -> np.ndarray:
-    """Noise as the network wants to see it."""
-    spec = make_card(name).image_input
+    """Noise as the network wants to see it, or random words between the marks of beginning and end."""
+    spec = make_card(name).model_input
+    if isinstance(spec, TextInput):
+        ids = np.random.default_rng(0).integers(5, len(WORDS), (count, 12), np.int32)
+        ids[:, 0], ids[:, 11] = WORDS.index("[CLS]"), WORDS.index("[SEP]")
+        return ids
     pixels = np.random.default_rng(0).uniform(0, 255, (count, SIZE, SIZE, 3))
     return ((pixels - spec.mean) / spec.scale).astype(np.float32)
 
@@ -125,8 +140,8 @@ def make_images(count: int = 3, name: str = "mobilenetv2") -> np.ndarray:
 def test_every_pattern_has_an_example_here_and_for_the_error() -> None:
     examples = [family.example for family in MODELS.values()]
     for pattern in MODELS:
-        assert any(re.fullmatch(pattern, name) for name in (*SMALL, *TINY)), f"no example for {pattern}"
-    for name in (*SMALL, *TINY, *examples, *NAMES, *OTHER_NAMES):
+        assert any(re.fullmatch(pattern, name) for name in (*SMALL, *TINY, *TEXTS)), f"no example for {pattern}"
+    for name in (*SMALL, *TINY, *TEXTS, *examples, *NAMES, *OTHER_NAMES):
         assert [bool(re.fullmatch(pattern, name)) for pattern in MODELS].count(True) == 1, name
 
 
@@ -157,7 +172,7 @@ def test_dropout_acts_in_training_only(name: str, networks: dict[str, keras.Mode
     plain.set_weights(network.get_weights())
     np.testing.assert_allclose(network(images, training=False), plain(images, training=False), atol=1e-6)
     head = keras.Model(network.get_layer("pool").input, network.output)  # without batch norm, which also moves
-    features = np.ones((3, *head.input_shape[1:]), np.float32)
+    features = np.ones((3, *(side or 12 for side in head.input_shape[1:])), np.float32)
     dropped = [head(features, training=True).numpy() for _ in range(2)]
     assert np.abs(dropped[0] - dropped[1]).max() > 1e-3
     np.testing.assert_array_equal(head(features, training=False), head(features, training=False))
@@ -176,7 +191,8 @@ def test_learns_eight_images_by_heart(name: str) -> None:
         with tf.GradientTape() as tape:
             logits = network(images, training=True)
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        for variable, gradient in zip(variables, tape.gradient(loss, [v.value for v in variables]), strict=True):
+        gradients = map(tf.convert_to_tensor, tape.gradient(loss, [v.value for v in variables]))
+        for variable, gradient in zip(variables, gradients, strict=True):
             variable.assign_sub(rate * gradient / (tf.norm(gradient) + 1e-6))
         return loss
 
@@ -325,7 +341,7 @@ def test_a_vit_wants_whole_patches() -> None:
 
 @pytest.mark.parametrize("name", ["mobilenetv2", "vit_micro_patch8_32"])
 def test_sees_pixels_from_minus_one_to_one(name: str) -> None:
-    spec = image_input(ModelSettings(name=name), SIZE)
+    spec = input_of(ModelSettings(name=name), DataSettings(image_size=SIZE))
     assert spec.size == SIZE
     np.testing.assert_allclose((np.array([0, 255]) - spec.mean[0]) / spec.scale[0], [-1, 1])
 

@@ -5,6 +5,7 @@ import re
 import keras
 import pytest
 
+from tfpipe.core.inputs import ImageInput
 from tfpipe.core.settings import ModelSettings
 from tfpipe.models import build_model, layer_depths
 
@@ -14,7 +15,7 @@ def build(name: str, image_size: int = 32) -> keras.Model:
     return build_model(
         ModelSettings(name=name, alpha=0.35),
         num_classes=5,
-        image_size=image_size,
+        model_input=ImageInput(image_size),
         dropout=0.1,
         stochastic_depth=0.0,
         rematerialize=False,

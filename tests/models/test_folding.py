@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from tfpipe.core.inputs import ImageInput
 from tfpipe.core.settings import ModelSettings
 from tfpipe.models import build_model
 from tfpipe.models.batch_norm import FusedBatchNormalization
@@ -76,7 +77,7 @@ def test_a_norm_that_shifts_or_scales_only_is_folded() -> None:
 @pytest.fixture(scope="module")
 def mobilenet() -> keras.Model:
     settings = ModelSettings(name="mobilenetv2", alpha=0.35)
-    sizes = {"num_classes": 5, "image_size": 32, "dropout": 0.2, "stochastic_depth": 0.0}
+    sizes = {"num_classes": 5, "model_input": ImageInput(32), "dropout": 0.2, "stochastic_depth": 0.0}
     return enliven(build_model(settings, **sizes, rematerialize=False, seed=1))
 
 

@@ -23,7 +23,7 @@ def build(name: str = "mobilenetv2", *, num_classes: int = 300, **settings: obje
     return build_model(
         ModelSettings.model_validate({"name": name, "alpha": 0.35} | settings),
         num_classes=num_classes,
-        image_size=32,
+        model_input=ImageInput(32),
         dropout=0.1,
         stochastic_depth=0.0,
         rematerialize=False,

@@ -30,7 +30,7 @@ def build(name: str, policy: str) -> keras.Model:
     return build_model(
         ModelSettings(name=name, alpha=0.35),
         num_classes=5,
-        image_size=32,
+        model_input=ImageInput(32),
         dropout=0.0,
         stochastic_depth=0.0,
         rematerialize=False,

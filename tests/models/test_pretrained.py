@@ -13,8 +13,8 @@ from PIL import Image
 
 from tfpipe.core.errors import ConfigError
 from tfpipe.core.inputs import ImageInput
-from tfpipe.core.settings import ModelSettings
-from tfpipe.models import build_model, image_input
+from tfpipe.core.settings import DataSettings, ModelSettings
+from tfpipe.models import build_model, input_of
 from tfpipe.models.pretrained import backbone_of, resize_positions
 from tfpipe.models.saving import Card, save_model
 
@@ -27,7 +27,7 @@ def build(name: str, weights: Path | str, image_size: int = 32, **options: Any) 
     return build_model(
         ModelSettings(name=name, weights=str(weights)),
         num_classes=3,
-        image_size=image_size,
+        model_input=ImageInput(image_size),
         **{"dropout": 0.0, "stochastic_depth": 0.0, "rematerialize": False, "seed": 1} | options,
     )
 
@@ -173,7 +173,7 @@ def test_a_folders_own_normalisation_is_used(
     preprocessor: dict[str, Any], mean: tuple[float, ...], scale: tuple[float, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor))
-    spec = image_input(ModelSettings(name="vit", weights=str(tmp_path)), 32)
+    spec = input_of(ModelSettings(name="vit", weights=str(tmp_path)), DataSettings(image_size=32))
     np.testing.assert_allclose(spec.mean, mean)
     np.testing.assert_allclose(spec.scale, scale)
 
@@ -183,10 +183,13 @@ def test_a_presets_own_normalisation_is_used(vit: dict[str, Path], tmp_path: Pat
     converter = keras_hub.layers.ViTImageConverter(image_size=(32, 32), scale=[0.5, 0.25, 0.1], offset=[-1, -2, 0])
     make_vit().save_to_preset(str(tmp_path))
     converter.save_to_preset(str(tmp_path))
-    spec = image_input(ModelSettings(name="vit", weights=str(tmp_path)), 32)
+    spec = input_of(ModelSettings(name="vit", weights=str(tmp_path)), DataSettings(image_size=32))
     np.testing.assert_allclose(spec.mean, (2, 8, 0))
     np.testing.assert_allclose(spec.scale, (2, 4, 10))
-    assert image_input(ModelSettings(name="vit", weights=str(vit["preset"])), 32).mean == (127.5,) * 3
+    assert (
+        input_of(ModelSettings(name="vit", weights=str(vit["preset"])), DataSettings(image_size=32)).mean
+        == (127.5,) * 3
+    )
 
 
 def write_config(folder: Path, **config: Any) -> Path:
@@ -274,7 +277,7 @@ def test_a_preset_that_cannot_be_had_is_told_in_a_sentence(weights: str, monkeyp
     with pytest.raises(ConfigError, match=told):
         build("vit_base_patch16_224", weights)
     with pytest.raises(ConfigError, match=told):
-        image_input(ModelSettings(name="vit_base_patch16_224", weights=weights), 224)
+        input_of(ModelSettings(name="vit_base_patch16_224", weights=weights), DataSettings(image_size=224))
 
 
 @pytest.mark.parametrize(

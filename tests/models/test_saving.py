@@ -7,7 +7,7 @@ import keras
 import pytest
 
 from tfpipe.core.errors import ConfigError
-from tfpipe.core.inputs import ImageInput
+from tfpipe.core.inputs import ImageInput, input_from_json
 from tfpipe.models.saving import CARD, Card, load_model, save_model
 
 CARD_OF_TWO = Card("mobilenetv2", ["Acer", "Bellis"], ImageInput(32), [2, 3])
@@ -59,4 +59,4 @@ def test_a_card_survives_json() -> None:
     card = Card("vit_micro_patch8_32", ["a", "é"], ImageInput(32, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)), [2, 0])
     document = card.to_json()
     assert document["classes"] == ["a", "é"]
-    assert ImageInput.from_json(document["image_input"]) == card.image_input
+    assert input_from_json(document["model_input"]) == card.model_input

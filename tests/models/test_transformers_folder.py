@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tfpipe.core.errors import ConfigError
-from tfpipe.core.settings import ModelSettings
-from tfpipe.models import build_model, image_input
+from tfpipe.core.inputs import ImageInput
+from tfpipe.core.settings import DataSettings, ModelSettings
+from tfpipe.models import build_model, input_of
 from tfpipe.models.pretrained import backbone_of
 
 torch = pytest.importorskip("torch", reason="needs the extra `judge`")
@@ -49,7 +50,7 @@ def build(name: str, folder: Path, image_size: int = 32) -> keras.Model:
     return build_model(
         ModelSettings(name=name, weights=str(folder)),
         num_classes=3,
-        image_size=image_size,
+        model_input=ImageInput(image_size),
         dropout=0.1,
         stochastic_depth=0.0,
         rematerialize=False,
@@ -82,7 +83,7 @@ def test_normalisation_is_that_of_the_processor(tmp_path: Path) -> None:
     processor.save_pretrained(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3)).astype(np.uint8)
     expected = np.asarray(processor(pixels, return_tensors="np")["pixel_values"])[0].transpose(1, 2, 0)
-    spec = image_input(ModelSettings(name="vit", weights=str(tmp_path)), 224)
+    spec = input_of(ModelSettings(name="vit", weights=str(tmp_path)), DataSettings(image_size=224))
     np.testing.assert_allclose((pixels - spec.mean) / spec.scale, expected, atol=1e-5)
 
 

@@ -70,7 +70,7 @@ def asked(workspace: Workspace, config: Config, metrics: dict[str, Any]) -> Aske
     found = {}
     for split in ("validation", "test"):
         records = Records(workspace.records_dir(config), split)
-        ((images, _),) = evaluation_batches(records, card.image_input, batch_size=64)
+        ((images, _),) = evaluation_batches(records, card.model_input, batch_size=64)
         found[split] = (network(images).numpy(), records.facts()[2])
     return found
 

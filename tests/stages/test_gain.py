@@ -104,7 +104,7 @@ def step_files(workspace: Workspace) -> dict[str, bytes]:
 def logits_of(workspace: Workspace, config: Config, path: Path) -> tuple[np.ndarray, np.ndarray]:
     network, card = load_model(path)
     records = Records(workspace.records_dir(config), "test")
-    parts = list(evaluation_batches(records, card.image_input, batch_size=64))
+    parts = list(evaluation_batches(records, card.model_input, batch_size=64))
     logits = np.concatenate([network(images, training=False) for images, _ in parts])
     return logits.astype(np.float64), np.concatenate([targets for _, targets in parts]).argmax(axis=-1)
 
@@ -142,7 +142,7 @@ def test_the_averaged_weights_are_kept_and_so_are_as_many_epochs_as_asked_for(al
     for row, name in zip(history, ("distill-001", "distill-002", "finetune-001"), strict=True):
         network, card = load_model(alone.step_dir(config, "distill") / "checkpoints" / f"{name}.keras")
         records = Records(alone.records_dir(config), "validation")
-        images, targets = next(iter(evaluation_batches(records, card.image_input, batch_size=64)))
+        images, targets = next(iter(evaluation_batches(records, card.model_input, batch_size=64)))
         losses = -(targets.numpy() * log_softmax(network(images, training=False).numpy().astype(np.float64), -1)).sum(
             -1
         )

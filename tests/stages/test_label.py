@@ -76,7 +76,7 @@ def live(garden: Path, name: str, view: int, seed: int = 42) -> np.ndarray:
     """What the network says, without anything of `label`."""
     network, card = load_model(garden / f"{name}.keras")
     batches = view_batches(
-        train(garden), card.image_input, augmentation="moderate", view=view, view_seed=seed, batch_size=NUM_TRAIN
+        train(garden), card.model_input, augmentation="moderate", view=view, view_seed=seed, batch_size=NUM_TRAIN
     )
     (logits,) = [network(images).numpy() for _, images in batches]
     return logits
@@ -113,7 +113,7 @@ def test_the_calibrated_teacher_divides_by_what_fits_its_region_of_validation_be
     found = read_header(two).teachers[1].calibration_temperature
     network, card = load_model(garden / "soft.keras")
     records = Records(train(garden).directory, "validation")
-    batches = view_batches(records, card.image_input, augmentation="none", view=0, view_seed=0, batch_size=NUM_TRAIN)
+    batches = view_batches(records, card.model_input, augmentation="none", view=0, view_seed=0, batch_size=NUM_TRAIN)
     (logits,) = [network(images).numpy() for _, images in batches]
     _, regions, labels = records.facts()
     logits, labels = logits[regions == "EU_SW"], labels[regions == "EU_SW"]
@@ -238,7 +238,7 @@ def test_unaugmented_labels_are_of_the_plain_photo(garden: Path) -> None:
     header = read_header(store_of(garden, "plain"))
     network, card = load_model(garden / "sharp.keras")
     batches = view_batches(
-        train(garden), card.image_input, augmentation="none", view=0, view_seed=7, batch_size=NUM_TRAIN
+        train(garden), card.model_input, augmentation="none", view=0, view_seed=7, batch_size=NUM_TRAIN
     )
     (expected,) = [network(images).numpy() for _, images in batches]
     assert header.views == 1

@@ -180,7 +180,7 @@ def test_dropout_is_on_in_training_and_off_in_evaluation() -> None:
 
 def live(labels: Labels, images: np.ndarray) -> tf.data.Dataset:
     """Batches with images for two teachers in place of what they said."""
-    shown = {name: labels[name] for name in ("targets", "teacher_weights")} | {"teacher_images": (images, -images)}
+    shown = {name: labels[name] for name in ("targets", "teacher_weights")} | {"teacher_inputs": (images, -images)}
     return tf.data.Dataset.from_tensor_slices((images, shown)).batch(BATCH, drop_remainder=True)
 
 

@@ -53,7 +53,7 @@ def live_batches_from(first_epoch: int, first_step: int) -> tf.data.Dataset:
 
     def with_images(features: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
         features = tf.ensure_shape(features, (BATCH, FEATURES))
-        return features, {"targets": targets, "teacher_images": (features, 2 * features), "teacher_weights": weights}
+        return features, {"targets": targets, "teacher_inputs": (features, 2 * features), "teacher_weights": weights}
 
     return batches_from(first_epoch, first_step).map(with_images)
 

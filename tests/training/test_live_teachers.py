@@ -54,7 +54,7 @@ def live_batches_from(first_epoch: int, first_step: int) -> tf.data.Dataset:
         weights = tf.tile([[0.7, 0.3]], (BATCH, 1))
         return features, {
             "targets": targets,
-            "teacher_images": (features, widened(features)),
+            "teacher_inputs": (features, widened(features)),
             "teacher_weights": weights,
         }
 
@@ -66,7 +66,7 @@ def stored_batches_from(teachers: list[keras.Model], temperatures: tuple[float, 
     ids = tf.tile(tf.range(CLASSES)[None, None], (BATCH, 2, 1))
 
     def with_labels(features: tf.Tensor, targets: dict[str, Any]) -> tuple[tf.Tensor, dict[str, Any]]:
-        together = zip(teachers, targets["teacher_images"], temperatures, strict=True)
+        together = zip(teachers, targets["teacher_inputs"], temperatures, strict=True)
         logits = tf.stack([network(images, training=False) / warmth for network, images, warmth in together], axis=1)
         return features, {
             "targets": targets["targets"],

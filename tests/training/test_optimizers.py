@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfpipe.core.inputs import ImageInput
 from tfpipe.core.settings import ModelSettings, TrainingSettings
 from tfpipe.models import build_model
 from tfpipe.training.optimizers import OPTIMIZERS, build_optimizer, is_decayed, warmup_cosine
@@ -72,7 +73,13 @@ def make_vit_with_class_token() -> keras.Model:
 def make_network(name: str) -> keras.Model:
     settings = ModelSettings(name=name, alpha=0.35)
     return build_model(
-        settings, num_classes=5, image_size=32, dropout=0.1, stochastic_depth=0.0, rematerialize=False, seed=0
+        settings,
+        num_classes=5,
+        model_input=ImageInput(32),
+        dropout=0.1,
+        stochastic_depth=0.0,
+        rematerialize=False,
+        seed=0,
     )
 
 

@@ -109,7 +109,7 @@ def hash_pixels() -> dict[str, Any]:
 def taught_batches_from(epoch: int, step: int) -> tf.data.Dataset:
     weights = tf.ones((BATCH, 1))
     return batches_from(epoch, step).map(
-        lambda x, y: (x, {"targets": y, "teacher_images": (x,), "teacher_weights": weights})
+        lambda x, y: (x, {"targets": y, "teacher_inputs": (x,), "teacher_weights": weights})
     )
 
 

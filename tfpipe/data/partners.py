@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from tfpipe.core.inputs import ImageInput
+from tfpipe.core.inputs import ModelInput
 from tfpipe.core.settings import Augmentation
 from tfpipe.data.mixing import Batch, mix
 from tfpipe.data.records import Records
-from tfpipe.data.views import MakeView, build_view, view_seed
+from tfpipe.data.seen import build_view
+from tfpipe.data.views import view_seed
 
 FURTHEST = 4096
 """Places between partners at most: what lies between them is read, though not decoded, before an epoch begins."""
@@ -24,7 +25,7 @@ MIXING = 0x6D697865
 
 Example = dict[str, tf.Tensor]
 MakeExample = Callable[[Example, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-"""(example, view number) → its pixels (size, size, 3) float32, normalised, and its target (num_classes,)."""
+"""(example, view number) → its view, as `seen.MakeView` makes it, and its target (num_classes,)."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,17 @@ class Views:
         partners = onwards.skip(partner_distance(view, self.seed, records.num_examples))
         return tf.data.Dataset.zip(examples, partners).map(lambda example, partner: example | {"partner": partner})
 
-    def build(self, image_input: ImageInput, num_classes: int) -> MakeExample:
+    def build(self, model_input: ModelInput, records: Records) -> MakeExample:
         """A function that decodes examples, to be mapped over them."""
-        make_view = build_view(self.augmentation, image_input, self.seed)
+        make_view = build_view(self.augmentation, model_input, self.seed)
+        task, num_classes = records.task, len(records.classes)
+
+        def decode(example: Example, view: tf.Tensor) -> Batch:
+            return make_view(example[task], example["id"], view), tf.one_hot(example["label"], num_classes)
 
         def make(example: Example, view: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            own = _decoded(example, view, make_view, num_classes)
-            if not self.are_mixed:
-                return own
-            return self._mixed(own, _decoded(example["partner"], view, make_view, num_classes), example["id"], view)
+            own = decode(example, view)
+            return self._mixed(own, decode(example["partner"], view), example["id"], view) if self.are_mixed else own
 
         return make
 
@@ -77,7 +80,3 @@ def partner_distance(view: tf.Tensor, seed: int, num_examples: int) -> tf.Tensor
     furthest = max(1, min(num_examples - 1, FURTHEST))
     key = tf.stack([tf.constant(seed, tf.int64), tf.cast(view, tf.int64)])
     return tf.random.stateless_uniform((), key, 1, furthest + 1, tf.int64)
-
-
-def _decoded(example: Example, view: tf.Tensor, make_view: MakeView, num_classes: int) -> Batch:
-    return make_view(example["image"], example["id"], view), tf.one_hot(example["label"], num_classes)

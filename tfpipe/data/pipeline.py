@@ -9,12 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipe.core.cluster import ALONE, Worker
-from tfpipe.core.inputs import ImageInput
+from tfpipe.core.inputs import ModelInput
 from tfpipe.core.settings import Augmentation
+from tfpipe.data.lengths import by_length
 from tfpipe.data.mixing import mix_neighbours
 from tfpipe.data.partners import Example, Views
 from tfpipe.data.records import Records
-from tfpipe.data.views import build_view, view_seed
+from tfpipe.data.seen import build_finish, build_view
+from tfpipe.data.views import view_seed
 
 SHUFFLE_BYTES = 2**30
 """Of undecoded examples held. Records are shuffled as they are written; this shuffles each epoch anew."""
@@ -23,7 +25,7 @@ COPIES_APART = 10**6
 """View numbers between the copies of an example in one epoch: more than a run has epochs."""
 
 Targets = dict[str, Any]
-"""What a batch for distillation holds beside its images: tensors, and under `teacher_images` a tuple of them."""
+"""What a batch for distillation holds beside its images: tensors, and under `teacher_inputs` a tuple of them."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Epochs:
 
 def training_batches(
     records: Records,
-    image_input: ImageInput,
+    model_input: ModelInput,
     epochs: Epochs,
     *,
     augmentation: Augmentation,
@@ -75,21 +77,22 @@ def training_batches(
     cutmix_alpha: float = 0.0,
     random_erasing: float = 0.0,
 ) -> tf.data.Dataset:
-    """Batches of (images (batch, size, size, 3), targets (batch, num_classes)), epoch after epoch."""
+    """Batches of (inputs (batch, …), targets (batch, num_classes)), epoch after epoch."""
     examples = _in_epochs(lambda epoch: records.examples(), records, epochs)
-    make_view = build_view(augmentation, image_input, epochs.seed, random_erasing=random_erasing)
-    num_classes = len(records.classes)
+    make_view = build_view(augmentation, model_input, epochs.seed, random_erasing=random_erasing)
+    finish, task, num_classes = build_finish(model_input), records.task, len(records.classes)
 
     def decode(example: Example) -> tuple[tf.Tensor, tf.Tensor]:
-        image = make_view(example["image"], example["id"], example["view"])
-        return image, tf.one_hot(example["label"], num_classes)
+        view = make_view(example[task], example["id"], example["view"])
+        return view, tf.one_hot(example["label"], num_classes)
 
     def mixed(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         seed = tf.stack([tf.cast(step, tf.int32), epochs.seed])
         return mix_neighbours(batch, seed, mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha)
 
     if not (mixup_alpha or cutmix_alpha):
-        return _ready(_batched(_of_worker(examples, epochs).map(decode, tf.data.AUTOTUNE), epochs.worker_batch_size))
+        ds = _batched(_of_worker(examples, epochs).map(decode, tf.data.AUTOTUNE), epochs.worker_batch_size)
+        return _ready(ds.map(lambda views, targets: (finish(views), targets), tf.data.AUTOTUNE))
     ds = _batched(examples.map(decode, tf.data.AUTOTUNE), epochs.batch_size)
     ds = ds.enumerate(epochs.steps_before(records.num_examples)).map(mixed, tf.data.AUTOTUNE)
     # Neighbours may be another worker's: each makes the whole batch, and keeps its part.
@@ -105,7 +108,7 @@ class StoredLabels:
     decode: Callable[[tf.Tensor], Targets]
     """`soft_labels` (batch, teachers) → what the loss reads."""
     views: int | Literal["unaugmented"]
-    inputs: tuple[ImageInput, ...] = ()
+    inputs: tuple[ModelInput, ...] = ()
     """Of teachers that are to see the batch: none."""
 
     def view(self, number: tf.Tensor) -> tf.Tensor:
@@ -116,7 +119,7 @@ class StoredLabels:
         """What stands beside the examples, undecoded."""
         return self.of_view(tf.zeros_like(view) if self.views == "unaugmented" else view)
 
-    def targets(self, batch: Targets, images: tuple[tf.Tensor, ...]) -> Targets:
+    def targets(self, batch: Targets, inputs: tuple[tf.Tensor, ...]) -> Targets:
         """What the loss reads; decoded by batches, since that is vectorised."""
         return self.decode(batch["soft_labels"]) | {"teacher_weights": batch["teacher_weights"]}
 
@@ -125,7 +128,7 @@ class StoredLabels:
 class LiveLabels:
     """Soft labels that teachers in memory give to each batch, of another view in every epoch."""
 
-    inputs: tuple[ImageInput, ...]
+    inputs: tuple[ModelInput, ...]
     """What each teacher wants to see."""
     weights: tf.Tensor
     """(num_examples, teachers) float32 in canonical order; a tensor, which pipelines share instead of copying."""
@@ -138,14 +141,14 @@ class LiveLabels:
         """What stands beside the examples."""
         return tf.data.Dataset.from_tensor_slices({"teacher_weights": self.weights})
 
-    def targets(self, batch: Targets, images: tuple[tf.Tensor, ...]) -> Targets:
+    def targets(self, batch: Targets, inputs: tuple[tf.Tensor, ...]) -> Targets:
         """What the teachers are to see, and how much each says."""
-        return {"teacher_weights": batch["teacher_weights"], "teacher_images": images}
+        return {"teacher_weights": batch["teacher_weights"], "teacher_inputs": inputs}
 
 
 def distillation_batches(
     records: Records,
-    image_input: ImageInput,
+    model_input: ModelInput,
     epochs: Epochs,
     labels: StoredLabels | LiveLabels,
     *,
@@ -161,8 +164,9 @@ def distillation_batches(
     """
     views = Views(augmentation, view_seed, mixup_alpha, cutmix_alpha)
     # The student's own comes first; what several want is made once.
-    inputs = list(dict.fromkeys((image_input, *labels.inputs)))
-    makers = [views.build(wanted, len(records.classes)) for wanted in inputs]
+    inputs = list(dict.fromkeys((model_input, *labels.inputs)))
+    makers = [views.build(wanted, records) for wanted in inputs]
+    finishers = [build_finish(wanted) for wanted in inputs]
 
     def labelled(epoch: tf.Tensor) -> tf.data.Dataset:
         view = labels.view(epoch)
@@ -174,9 +178,10 @@ def distillation_batches(
         images, targets = zip(*(make(example, view) for make in makers), strict=True)
         return images, targets[0], example["soft"]
 
-    def finish(images: tuple[tf.Tensor, ...], targets: tf.Tensor, soft: Targets) -> tuple[tf.Tensor, Targets]:
-        of_teachers = tuple(images[inputs.index(wanted)] for wanted in labels.inputs)
-        return images[0], labels.targets(soft, of_teachers) | {"targets": targets}
+    def finish(views: tuple[tf.Tensor, ...], targets: tf.Tensor, soft: Targets) -> tuple[tf.Tensor, Targets]:
+        ready = [finish_one(view) for finish_one, view in zip(finishers, views, strict=True)]
+        of_teachers = tuple(ready[inputs.index(wanted)] for wanted in labels.inputs)
+        return ready[0], labels.targets(soft, of_teachers) | {"targets": targets}
 
     examples = _in_epochs(labelled, records, epochs, photos_each=2 if views.are_mixed else 1)
     ds = _batched(_of_worker(examples, epochs).map(decode, tf.data.AUTOTUNE), epochs.worker_batch_size)
@@ -185,7 +190,7 @@ def distillation_batches(
 
 def view_batches(
     records: Records,
-    image_input: ImageInput,
+    model_input: ModelInput,
     *,
     augmentation: Augmentation,
     view: int,
@@ -197,11 +202,11 @@ def view_batches(
     count: int | None = None,
     keep: np.ndarray | None = None,
 ) -> tf.data.Dataset:
-    """Batches of (ids (batch,), images (batch, size, size, 3)): one view of examples in canonical order.
+    """Batches of (ids (batch,), inputs (batch, …)): one view of examples in canonical order.
 
     Args:
         records: all that may be partners.
-        image_input: what the teacher wants.
+        model_input: what the teacher wants.
         augmentation: of the view, as `view`, `view_seed` and the alphas.
         view: its number.
         view_seed: of all views.
@@ -213,7 +218,7 @@ def view_batches(
         keep: bool, for each example of the stretch; the others are left out, undecoded.
     """
     views = Views(augmentation, view_seed, mixup_alpha, cutmix_alpha)
-    make = views.build(image_input, len(records.classes))
+    make, finish = views.build(model_input, records), build_finish(model_input)
     number = tf.constant(view, tf.int64)
 
     def decode(example: Example) -> tuple[tf.Tensor, tf.Tensor]:
@@ -225,24 +230,26 @@ def view_batches(
     if keep is not None:
         kept = tf.data.Dataset.zip(ds, tf.data.Dataset.from_tensor_slices(keep)).filter(lambda _, keep: keep)
         ds = kept.map(lambda example, _: example)
-    return _ready(ds.map(decode, tf.data.AUTOTUNE).batch(batch_size))
+    ds = ds.map(decode, tf.data.AUTOTUNE).batch(batch_size)
+    return _ready(ds.map(lambda ids, views: (ids, finish(views)), tf.data.AUTOTUNE))
 
 
 def evaluation_batches(
-    records: Records, image_input: ImageInput, *, batch_size: int, first: int = 0
+    records: Records, model_input: ModelInput, *, batch_size: int, first: int = 0
 ) -> tf.data.Dataset:
-    """Batches of (images, targets (batch, num_classes)): every example once, unaugmented, in canonical order.
+    """Batches of (inputs, targets (batch, num_classes)): every example once, unaugmented, in canonical order.
 
     What stands before `first` is passed over, undecoded.
     """
-    make_view = build_view("none", image_input, 0)
-    num_classes = len(records.classes)
+    make_view = build_view("none", model_input, 0)
+    finish, task, num_classes = build_finish(model_input), records.task, len(records.classes)
 
     def decode(example: Example) -> tuple[tf.Tensor, tf.Tensor]:
-        image = make_view(example["image"], example["id"], tf.constant(0, tf.int64))
-        return image, tf.one_hot(example["label"], num_classes)
+        view = make_view(example[task], example["id"], tf.constant(0, tf.int64))
+        return view, tf.one_hot(example["label"], num_classes)
 
-    return _ready(records.examples(first).map(decode, tf.data.AUTOTUNE).batch(batch_size))
+    ds = records.examples(first).map(decode, tf.data.AUTOTUNE).batch(batch_size)
+    return _ready(ds.map(lambda views, targets: (finish(views), targets), tf.data.AUTOTUNE))
 
 
 def _in_epochs(
@@ -260,7 +267,10 @@ def _in_epochs(
         if epochs.sampling_weights is not None:
             # What was drawn may be a little less than an epoch; then its first ones come once more.
             ds = ds.repeat()
-        return ds.take(whole).skip(tf.where(epoch == epochs.first_epoch, tf.constant(done, tf.int64), 0))
+        ds = ds.take(whole)
+        if records.task == "text":
+            ds = by_length(ds, epochs.batch_size, seed)
+        return ds.skip(tf.where(epoch == epochs.first_epoch, tf.constant(done, tf.int64), 0))
 
     # AutoGraph would only stumble over TFDS, which `one` calls into.
     one_as_it_stands = tf.autograph.experimental.do_not_convert(one)

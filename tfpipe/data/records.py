@@ -1,7 +1,7 @@
 """Records: sharded TFRecord in TFDS format, that `tfds.builder_from_directory` reads without tfpipe."""
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 
 from tfpipe.core.errors import DataError, MismatchError
 from tfpipe.core.files import atomic_path, sha256_file, sha256_json
+from tfpipe.core.settings import Task
 from tfpipe.data.packing import Plan, plan_shards
 from tfpipe.data.shards import write_shard
 from tfpipe.data.workers import Runner, run_all
@@ -20,7 +21,16 @@ from tfpipe.data.workers import Runner, run_all
 Array = np.ndarray
 
 
-def write_records(rows_path: Path, directory: Path, *, num_shards: int | None, title: str, runner: Runner) -> Plan:
+def write_records(
+    rows_path: Path,
+    directory: Path,
+    *,
+    task: Task = "image",
+    classes: Sequence[str] = (),
+    num_shards: int | None,
+    title: str,
+    runner: Runner,
+) -> Plan:
     """Write rows as records below `directory` (`…/<dataset>/<version>`), a TFRecord set per split.
 
     Shards that an interrupted run of the same rows has finished are kept.
@@ -28,22 +38,26 @@ def write_records(rows_path: Path, directory: Path, *, num_shards: int | None, t
     Args:
         rows_path: rows as the step `split` writes them.
         directory: appears, or changes, whole or not at all.
+        task: what the rows hold.
+        classes: in the order of their ids; empty: the rows' labels in alphabetical order.
         num_shards: of each split; None lets TFDS decide by size.
         title: beside the bar.
         runner: where the shards are written.
 
     Raises:
-        DataError: when there is nothing to train on, or an image is gone or changed.
+        DataError: when there is nothing to train on, an image is gone or changed, or a label is no class.
     """
-    key = sha256_json([sha256_file(rows_path), num_shards])[:12]
+    key = sha256_json([sha256_file(rows_path), num_shards, list(classes)])[:12]
     unfinished = directory.with_name(f".{directory.name}.{key}")
-    plan = plan_shards(rows_path, unfinished, name=directory.parent.name, num_shards=num_shards)
+    plan = plan_shards(
+        rows_path, unfinished, name=directory.parent.name, task=task, classes=classes, num_shards=num_shards
+    )
     if "train" not in plan.shards:
         raise DataError("no row is in train: nothing can be learned. Check `split` and the rows' own `split` fields.")
     _tidy(directory, unfinished)
     run_all(write_shard, [shard for shards in plan.shards.values() for shard in shards], title=title, runner=runner)
     with atomic_path(directory) as sibling:
-        _write_metadata(unfinished, plan, version=directory.name)
+        _write_metadata(unfinished, plan, task, version=directory.name)
         unfinished.rename(sibling)
     return plan
 
@@ -57,7 +71,7 @@ def _tidy(directory: Path, unfinished: Path) -> None:
         file.unlink()
 
 
-def _write_metadata(directory: Path, plan: Plan, version: str) -> None:
+def _write_metadata(directory: Path, plan: Plan, task: Task, version: str) -> None:
     splits = [
         tfds.core.SplitInfo(
             name=split,
@@ -67,7 +81,7 @@ def _write_metadata(directory: Path, plan: Plan, version: str) -> None:
         )
         for split, shards in plan.shards.items()
     ]
-    features = _features(plan.classes)
+    features = _features(plan.classes, task)
     tfds.folder_dataset.write_metadata(
         data_dir=directory, features=features, split_infos=splits, version=version, check_data=False
     )
@@ -87,12 +101,17 @@ class Records:
         names: list[str] = self._builder.info.features["label"].names
         return names
 
+    @property
+    def task(self) -> Task:
+        """What a model sees of an example, and the name of that feature."""
+        return "text" if "text" in self._builder.info.features else "image"
+
     @cached_property
     def _builder(self) -> Any:
         return tfds.builder_from_directory(self.directory)
 
     def examples(self, first: int = 0) -> tf.data.Dataset:
-        """Undecoded examples: id, image (JPEG bytes), label (int64), region, all scalar tensors.
+        """Undecoded examples: id, image (JPEG bytes) or text, label (int64), region, all scalar tensors.
 
         What stands before `first` is passed over, whole shards without being opened.
 
@@ -108,7 +127,7 @@ class Records:
         unread = 0 if self.region else min(first, self._builder.info.splits[self.split].num_examples - 1)
         ds = self._builder.as_dataset(
             split=f"{self.split}[{unread}:]" if unread else self.split,
-            decoders={"image": tfds.decode.SkipDecoding()},
+            decoders={"image": tfds.decode.SkipDecoding()} if self.task == "image" else None,
             shuffle_files=False,
             read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
         )
@@ -116,11 +135,11 @@ class Records:
             ds = ds.filter(lambda example: example["region"] == self.region)
         return ds.skip(first - unread) if first > unread else ds
 
-    def images(self, numbers: Collection[int]) -> dict[int, bytes]:
-        """JPEG bytes of the examples with these places in the canonical order, by place."""
+    def contents(self, numbers: Collection[int]) -> dict[int, bytes]:
+        """JPEG bytes, or texts in UTF-8, of the examples with these places in the canonical order, by place."""
         wanted = tf.constant(sorted(numbers), tf.int64)
         found = self.examples().enumerate().filter(lambda number, _: tf.reduce_any(number == wanted)).take(len(numbers))
-        return {int(number): example["image"] for number, example in found.as_numpy_iterator()}
+        return {int(number): example[self.task] for number, example in found.as_numpy_iterator()}
 
     @cached_property
     def num_examples(self) -> int:
@@ -181,13 +200,17 @@ def classes_sha256(classes: list[str]) -> str:
     return sha256_json(classes)
 
 
-def _features(classes: list[str]) -> Any:
+def _features(classes: list[str], task: Task) -> Any:
     return tfds.features.FeaturesDict(
         {
             "id": tfds.features.Text(),
-            "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+            task: tfds.features.Text() if task == "text" else _jpeg(),
             "label": tfds.features.ClassLabel(names=classes),
             "region": tfds.features.Text(),
             "group": tfds.features.Text(),
         }
     )
+
+
+def _jpeg() -> Any:
+    return tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg")

@@ -14,6 +14,7 @@ from tensorflow_datasets.proto.tf_feature_generated_pb2 import BytesList, Featur
 
 from tfpipe.core.errors import DataError
 from tfpipe.core.files import atomic_open
+from tfpipe.core.settings import Task
 from tfpipe.data.photos import upright_jpeg
 
 FRAME_BYTES = 16
@@ -30,6 +31,7 @@ class Shard:
     """(num_examples,) where the rows' lines begin, in bytes."""
     labels: NDArray[np.int64]
     """(num_examples,) class numbers."""
+    task: Task
 
     @property
     def num_bytes(self) -> int:
@@ -50,7 +52,8 @@ def write_shard(shard: Shard) -> None:
         for offset, label in zip(shard.offsets.tolist(), shard.labels.tolist(), strict=True):
             lines.seek(offset)
             row = json.loads(lines.readline())
-            file.writelines(_framed(_serialised(row, label, upright_jpeg(_read_image(row)))))
+            content = row["text"].encode() if shard.task == "text" else upright_jpeg(_read_image(row))
+            file.writelines(_framed(_serialised(row, label, {shard.task: content})))
 
 
 def _read_image(row: dict[str, Any]) -> bytes:
@@ -64,10 +67,10 @@ def _read_image(row: dict[str, Any]) -> bytes:
     return content
 
 
-def _serialised(row: dict[str, Any], label: int, jpeg: bytes) -> bytes:
+def _serialised(row: dict[str, Any], label: int, content: dict[str, bytes]) -> bytes:
     """The row as a `tf.train.Example`, the same bytes each time."""
     texts = {name: row.get(name, "").encode() for name in ("id", "region", "group")}
-    features = {name: Feature(bytes_list=BytesList(value=[value])) for name, value in {**texts, "image": jpeg}.items()}
+    features = {name: Feature(bytes_list=BytesList(value=[value])) for name, value in {**texts, **content}.items()}
     features["label"] = Feature(int64_list=Int64List(value=[label]))
     serialised: bytes = Example(features=Features(feature=features)).SerializeToString(deterministic=True)
     return serialised

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfpipe.core.files import atomic_path, sha256_json, write_json
-from tfpipe.core.inputs import ImageInput
+from tfpipe.core.inputs import ModelInput
 from tfpipe.exporters.offline import write_service_worker
 from tfpipe.exporters.vendor import copy_vendor
 
@@ -29,7 +29,7 @@ class Site:
     title: str
     description: str
     classes: list[str]
-    image_input: ImageInput
+    model_input: ModelInput
     tfjs_dir: Path
     """`model.json` and shards."""
     tflite_path: Path
@@ -51,7 +51,7 @@ def build_site(site: Site, target: Path) -> None:
         _copy_folder(site.tfjs_dir, folder / "model")
         classes = {"classes": site.classes, "sha256": sha256_json(site.classes)}
         write_json(classes, folder / "model" / "classes.json")
-        write_json(site.image_input.to_json(), folder / "model" / "preprocessing.json")
+        write_json(site.model_input.to_json(), folder / "model" / "preprocessing.json")
         write_json({"title": site.title, "description": site.description}, folder / "model" / "page.json")
         write_json(site.calibration, folder / "model" / "calibration.json")
         _write_compact(site.regions, folder / "model" / "regions.json")

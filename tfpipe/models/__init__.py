@@ -2,34 +2,38 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 
 import keras
 
 from tfpipe.core.errors import ConfigError
-from tfpipe.core.inputs import ImageInput
-from tfpipe.core.settings import ModelSettings
-from tfpipe.models import applications, hub, mobilenet, vit
+from tfpipe.core.inputs import ModelInput
+from tfpipe.core.settings import DataSettings, ModelSettings
+from tfpipe.models import applications, hub, mobilenet, text, vit
 from tfpipe.models.depths import layer_depths
 from tfpipe.models.family import BuildOptions, Family, check_size, head_layers
 from tfpipe.models.precision import as_float32
 
-__all__ = ["MODELS", "as_float32", "build_model", "find_family", "head_layers", "image_input", "layer_depths"]
+__all__ = ["MODELS", "as_float32", "build_model", "find_family", "head_layers", "input_of", "layer_depths"]
 
 
 def build_model(
     settings: ModelSettings,
     *,
     num_classes: int,
-    image_size: int,
+    model_input: ModelInput,
     dropout: float,
     stochastic_depth: float,
     rematerialize: bool,
     seed: int,
+    classes: Sequence[str] = (),
 ) -> keras.Model:
     """A fresh network in the global precision, with pretrained backbone weights where the settings ask for them.
 
-    Images (batch, image_size, image_size, 3) → logits (batch, num_classes), float32 in every precision. The last layer
+    Inputs (batch, *model_input.shape) → logits (batch, num_classes), float32 in every precision. The last layer
     is `logits`; below it stand `head_projection` where `head_rank` is set, `dropout`, `pool` and the backbone.
+
+    A text classifier that was fitted to these very `classes` keeps its head.
 
     Raises:
         ConfigError: when no family has that name, its weights cannot be had, it cannot do what is asked for, or it
@@ -40,20 +44,21 @@ def build_model(
         raise ConfigError(f"regularization.stochastic_depth: {settings.name} has none; vision transformers have it.")
     if rematerialize and not family.stochastic_depth:
         raise ConfigError(f"training.rematerialize: {settings.name} has no such thing; vision transformers have it.")
-    options = BuildOptions(num_classes, image_size, dropout, stochastic_depth, rematerialize, seed, settings.head_rank)
+    options = BuildOptions(
+        num_classes, model_input, dropout, stochastic_depth, rematerialize, seed, settings.head_rank, classes
+    )
     network = family.build(settings, options)
     check_size(network, settings)
     return network
 
 
-def image_input(settings: ModelSettings, image_size: int) -> ImageInput:
+def input_of(settings: ModelSettings, data: DataSettings) -> ModelInput:
     """What the network of these settings wants to see; pretrained weights may say it themselves.
 
     Raises:
-        ConfigError: when no family has that name, or a preset that would say it cannot be had.
+        ConfigError: when no family has that name, or a preset or folder that would say it cannot be had.
     """
-    normalisation = find_family(settings.name).normalisation(settings)
-    return ImageInput(image_size, normalisation.mean, normalisation.scale)
+    return find_family(settings.name).input_of(settings, data)
 
 
 def find_family(name: str) -> Family:
@@ -77,5 +82,6 @@ MODELS: dict[str, Family] = {
     vit.PATTERN: vit.FAMILY,
     applications.PATTERN: applications.FAMILY,
     **hub.FAMILIES,
+    **text.FAMILIES,
 }
 """Pattern of names → family."""

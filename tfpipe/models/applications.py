@@ -19,6 +19,7 @@ from tfpipe.models.family import (
     Family,
     Normalisation,
     add_head,
+    sees,
 )
 from tfpipe.models.pretrained import OFFLINE, adopt, is_pretrained, read_file, told, unfit
 
@@ -107,4 +108,4 @@ def _normalisation(settings: ModelSettings) -> Normalisation:
 
 PATTERN = "|".join("_?".join(name) for name in NAMES)
 
-FAMILY = Family(build=build, normalisation=_normalisation, example="efficientnet_b0")
+FAMILY = Family(build=build, input_of=sees(_normalisation), example="efficientnet_b0")

@@ -1,20 +1,21 @@
 """What all kinds of networks share: an entry of the table, and the layers above a backbone."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
 
 from tfpipe.core.errors import ConfigError
-from tfpipe.core.settings import ModelSettings
+from tfpipe.core.inputs import ImageInput, ModelInput
+from tfpipe.core.settings import DataSettings, ModelSettings, Task
 
 Channels = tuple[float, float, float]
 """A number for red, green and blue."""
 
-HEAD = ("head_projection", "logits")
-"""Layers that start from nothing above a pretrained backbone; the first is there where `head_rank` is set."""
+HEAD = ("head_projection", "head_dense", "logits")
+"""Layers above a pretrained backbone: the first is there where `head_rank` is set, the second in text encoders."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,20 @@ class BuildOptions:
     """What a network is built for, beside its settings."""
 
     num_classes: int
-    image_size: int
+    model_input: ModelInput
     dropout: float
     stochastic_depth: float
     rematerialize: bool
     seed: int
     head_rank: int | None
+    classes: Sequence[str]
+    """Names of the logits; empty where no folder's head is to be kept."""
+
+    @property
+    def image_size(self) -> int:
+        """Of a family that sees images."""
+        assert isinstance(self.model_input, ImageInput)
+        return self.model_input.size
 
 
 @dataclass(frozen=True)
@@ -52,13 +61,26 @@ class Family:
     """A kind of network: how to build it, what it wants to see, and what it can."""
 
     build: Callable[[ModelSettings, BuildOptions], keras.Model]
-    normalisation: Callable[[ModelSettings], Normalisation]
+    input_of: Callable[[ModelSettings, DataSettings], ModelInput]
     example: str
     """A name that the family's pattern matches."""
+    task: Task = "image"
     in_browser: bool = False
     """Whether it runs in TensorFlow.js."""
     stochastic_depth: bool = False
     """Whether its layers can be left out at random, and rematerialized."""
+
+
+def sees(
+    normalisation: Callable[[ModelSettings], Normalisation],
+) -> Callable[[ModelSettings, DataSettings], ImageInput]:
+    """What a family of image networks wants to see, of the size that the settings say."""
+
+    def input_of(settings: ModelSettings, data: DataSettings) -> ImageInput:
+        found = normalisation(settings)
+        return ImageInput(data.image_size, found.mean, found.scale)
+
+    return input_of
 
 
 def add_head(backbone: keras.Model, options: BuildOptions, *, pool: keras.layers.Layer, name: str) -> keras.Model:
@@ -130,7 +152,7 @@ def _check_rank(rank: int, num_features: int, num_classes: int) -> None:
 
 @keras.saving.register_keras_serializable("tfpipe")
 class FirstToken(keras.layers.Layer):
-    """Tokens (batch, tokens, hidden_dim) → the first one, which stands for the whole image (batch, hidden_dim)."""
+    """Tokens (batch, tokens, hidden_dim) → the first one, which stands for the whole (batch, hidden_dim)."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """The class token."""

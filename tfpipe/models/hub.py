@@ -12,7 +12,7 @@ import keras_hub
 from tfpipe.core.errors import ConfigError
 from tfpipe.core.settings import ModelSettings
 from tfpipe.models.dinov2 import Dinov2
-from tfpipe.models.family import IMAGENET, BuildOptions, Family, FirstToken, add_head, check_patches
+from tfpipe.models.family import IMAGENET, BuildOptions, Family, FirstToken, add_head, check_patches, sees
 from tfpipe.models.pretrained import adopt, find_preset, is_pretrained, normalisation, read_backbone, told, unfit
 
 models = keras_hub.models
@@ -198,7 +198,7 @@ NAMES = [name for kind in KINDS for name in _names(kind)]
 FAMILIES: dict[str, Family] = {
     "|".join(map(re.escape, _names(kind))): Family(
         build=partial(build, kind),
-        normalisation=partial(normalisation, kinds=kind.backbones, usual=IMAGENET),
+        input_of=sees(partial(normalisation, kinds=kind.backbones, usual=IMAGENET)),
         example=kind.word,
     )
     for kind in KINDS

@@ -6,7 +6,7 @@ import keras
 
 from tfpipe.core.settings import BaselineSettings, ModelSettings
 from tfpipe.models.batch_norm import fuse
-from tfpipe.models.family import MINUS_ONE_TO_ONE, BuildOptions, Family, add_head_in_place
+from tfpipe.models.family import MINUS_ONE_TO_ONE, BuildOptions, Family, add_head_in_place, sees
 from tfpipe.models.pretrained import OFFLINE, adopt, read_file, told
 
 PATTERN = r"mobilenet_?v2"
@@ -47,4 +47,4 @@ def _construct(alpha: float, image_size: int, weights: str | None = None) -> ker
     )
 
 
-FAMILY = Family(build=build, normalisation=lambda settings: NORMALISATION, example="mobilenetv2", in_browser=True)
+FAMILY = Family(build=build, input_of=sees(lambda settings: NORMALISATION), example="mobilenetv2", in_browser=True)

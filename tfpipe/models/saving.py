@@ -9,10 +9,11 @@ from typing import Any
 
 import keras
 
-import tfpipe.models.mobilenet  # noqa: F401 - registers its layer, so that saved students load
+import tfpipe.models.mobilenet
+import tfpipe.models.text_encoder  # noqa: F401 - register their layers, so that saved models load
 from tfpipe.core.errors import ConfigError
 from tfpipe.core.files import atomic_path, sha256_bytes
-from tfpipe.core.inputs import ImageInput
+from tfpipe.core.inputs import ModelInput, input_from_json
 
 CARD = "tfpipe.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -25,13 +26,13 @@ class Card:
 
     name: str
     classes: list[str]
-    image_input: ImageInput
+    model_input: ModelInput
     train_counts: list[int]
     """Training examples of each class; of one with none, as a region may leave some, the model knows nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """As it lies in the file."""
-        return {**vars(self), "image_input": self.image_input.to_json()}
+        return {**vars(self), "model_input": self.model_input.to_json()}
 
 
 def save_model(model: keras.Model, card: Card, path: Path) -> None:
@@ -67,7 +68,7 @@ def load_card(path: Path) -> Card:
     try:
         with zipfile.ZipFile(path) as archive:
             document = json.loads(archive.read(CARD))
-        spec = ImageInput.from_json(document["image_input"])
+        spec = input_from_json(document["model_input"])
         return Card(document["name"], document["classes"], spec, document["train_counts"])
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such model file.") from None

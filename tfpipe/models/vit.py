@@ -10,7 +10,7 @@ import keras_hub
 
 from tfpipe.core.errors import ConfigError
 from tfpipe.core.settings import ModelSettings
-from tfpipe.models.family import MINUS_ONE_TO_ONE, BuildOptions, Family, FirstToken, add_head, check_patches
+from tfpipe.models.family import MINUS_ONE_TO_ONE, BuildOptions, Family, FirstToken, add_head, check_patches, sees
 from tfpipe.models.pretrained import adopt, is_pretrained, normalisation, read_backbone, unfit
 from tfpipe.models.vision_transformer import ARGUMENTS, VisionTransformer
 
@@ -104,7 +104,7 @@ EXAMPLE = "vit_base_patch16_224"
 
 FAMILY = Family(
     build=build,
-    normalisation=lambda settings: normalisation(settings, BACKBONES, MINUS_ONE_TO_ONE),
+    input_of=sees(lambda settings: normalisation(settings, BACKBONES, MINUS_ONE_TO_ONE)),
     example=EXAMPLE,
     stochastic_depth=True,
 )

@@ -222,7 +222,7 @@ STEPS = {
             sections=("seed", "split"),
             needs=lambda config: [(config, "snapshot"), (config, "audit")],
             outputs=lambda config, workspace: [workspace.splits_path(config), workspace.excluded_path(config)],
-            version=2,
+            version=3,
         ),
         Step(
             name="pack",
@@ -231,7 +231,7 @@ STEPS = {
             sections=("pack",),
             needs=lambda config: [(config, "split")],
             outputs=lambda config, workspace: [workspace.records_dir(config)],
-            version=2,
+            version=3,
         ),
         Step(
             name="baseline",
@@ -255,7 +255,7 @@ STEPS = {
                 ),
                 *("num_examples", "top1_accuracy", "top5_accuracy"),
             ),
-            version=2,
+            version=3,
         ),
         Step(
             name="teach",
@@ -264,7 +264,7 @@ STEPS = {
             needs=_teach_needs,
             outputs=_in_step_dir("teach", "best.keras"),
             fingerprint=_weights_fingerprint,
-            version=3,
+            version=4,
         ),
         Step(
             name="label",
@@ -286,7 +286,7 @@ STEPS = {
             needs=_distill_needs,
             outputs=_distill_outputs,
             fingerprint=_distill_fingerprint,
-            version=4,
+            version=5,
         ),
         Step(
             name="evaluate",
@@ -296,9 +296,9 @@ STEPS = {
             outputs=_in_step_dir("evaluate", "predictions.npz", "predictions.csv", "eval_by_region.json"),
             headline=(
                 *("baseline_top1_accuracy", "gain_over_baseline", "loss", "macro_accuracy", "macro_f1"),
-                *("num_examples", "top1_accuracy", "top5_accuracy"),
+                *("num_examples", "top1_accuracy", "top5_accuracy", "weighted_f1"),
             ),
-            version=3,
+            version=4,
         ),
         Step(
             name="calibrate",

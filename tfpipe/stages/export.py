@@ -10,6 +10,7 @@ import numpy as np
 from tfpipe.core.config import Config
 from tfpipe.core.errors import MismatchError
 from tfpipe.core.files import read_json, sha256_json, write_json
+from tfpipe.core.inputs import ImageInput
 from tfpipe.core.settings import Precision
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
@@ -46,7 +47,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
         title=config.export.title,
         description=config.export.description,
         classes=card.classes,
-        image_input=card.image_input,
+        model_input=card.model_input,
         tfjs_dir=step_dir / config.export.precision,
         tflite_path=tflite_path(config, workspace),
         calibration=calibration,
@@ -81,11 +82,12 @@ def _convert(
     with TemporaryDirectory() as folder:
         export_saved_model(rounded, Path(folder) / "rounded")
         of_rounded = convert(Path(folder) / "rounded")
+    assert isinstance(card.model_input, ImageInput)
     models = in_precisions(convert(step_dir / "saved_model"), of_rounded, on_grid)
     networks: dict[Precision, keras.Model] = {"float32": folded, "float16": in_float16(folded), "int8": rounded}
     thumbnails = np.stack([make_thumbnail(photo.jpeg) for photo in _first_of_classes(config, workspace, NUM_GOLDEN)])
     for precision, graph in models.items():
-        golden = make_golden(networks[precision], thumbnails, card.image_input, calibration["temperature"])
+        golden = make_golden(networks[precision], thumbnails, card.model_input, calibration["temperature"])
         save_graph_model(graph, step_dir / precision, metadata(card, calibration))
         write_json(golden, step_dir / precision / "golden.json")
     export_tflite(step_dir / "saved_model", step_dir / "float32.tflite", float16=False)
@@ -126,6 +128,6 @@ def _model_card(config: Config, card: Card, sizes: dict[Precision, int]) -> str:
     classes = "\n".join(f"- {name}" for name in card.classes)
     return (
         f"# {config.export.title}\n\n{config.export.description}\n\n"
-        f"{card.name}, {card.image_input.size} px, {config.export.precision}, "
+        f"{card.name}, {' × '.join(str(side or '?') for side in card.model_input.shape)}, {config.export.precision}, "
         f"{sizes[config.export.precision]:,} bytes of weights.\n\n## Classes\n\n{classes}\n"
     )

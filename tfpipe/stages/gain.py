@@ -72,7 +72,7 @@ def _ask(path: Path, records: Records, answers: Path, name: str) -> Array:
     """(num_examples, num_classes) logits of a model, on the disk."""
     network, card = load_model(path)
     file = RowFile(answers, len(card.classes))
-    predict(compiled(network), records, card.image_input, file, f"distill {name}: {answers.stem}")
+    predict(compiled(network), records, card.model_input, file, f"distill {name}: {answers.stem}")
     return file.read()
 
 
@@ -123,8 +123,8 @@ def _agreement(
         return {}
     files = [RowFile(scratch / f"teacher{number}.f32", len(records.classes)) for number in range(len(teachers))]
     for teacher, file in zip(teachers, files, strict=True):
-        assert teacher.image_input
-        predict(teacher.load(), records, teacher.image_input, file, f"distill {config.name}: {teacher.name}")
+        assert teacher.model_input
+        predict(teacher.load(), records, teacher.model_input, file, f"distill {config.name}: {teacher.name}")
     found = measure_agreement([file.read() for file in files], shares, students)
     return {name: asdict(each) for name, each in found.items()}
 

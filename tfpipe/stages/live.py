@@ -34,7 +34,7 @@ def live_labels(
     shares = tf.constant(weigh(config, teachers, facts))
     if not asked:
         return LiveLabels((), shares), None
-    wanted = tuple(teacher.image_input for teacher in teachers if teacher.image_input)
+    wanted = tuple(teacher.model_input for teacher in teachers if teacher.model_input)
     return LiveLabels(wanted, shares), _load(teachers)
 
 

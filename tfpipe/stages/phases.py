@@ -9,15 +9,16 @@ import tensorflow as tf
 from tfpipe.core.cluster import this_worker
 from tfpipe.core.config import Config
 from tfpipe.core.errors import ConfigError, DataError, EnvironmentProblemError, MismatchError
+from tfpipe.core.inputs import ImageInput, ModelInput, TextInput
 from tfpipe.core.progress import say
-from tfpipe.core.settings import AUTO_BATCH, ModelSettings, TrainingSettings
+from tfpipe.core.settings import AUTO_BATCH, ModelSettings, Task, TrainingSettings
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.long_tail import Corrections, correct, count_classes
 from tfpipe.data.pipeline import Epochs, evaluation_batches, training_batches
 from tfpipe.data.records import Records, check_classes
 from tfpipe.data.rows import iter_rows
-from tfpipe.models import build_model, image_input, layer_depths
+from tfpipe.models import build_model, find_family, input_of, layer_depths
 from tfpipe.models.saving import Card, load_model, save_model
 from tfpipe.plots.training import plot_history
 from tfpipe.training.checkpoints import Checkpoints, Progress
@@ -63,19 +64,18 @@ def open_course(config: Config, workspace: Workspace, step: str) -> Course:
     make_reproducible(config.seed, deterministic=config.deterministic, precision=config.training.precision)
     _check_devices(config, strategy)
     records = training_records(config, workspace)
-    replicas = strategy.num_replicas_in_sync
-    batch_size, accumulation_steps = _find_batch(config, records, replicas)
     counts = count_classes(
         iter_rows(workspace.splits_path(config)), records.classes, split=records.split, region=records.region
     )
-    spec = image_input(config.network, config.data.image_size)
+    card = Card(config.network.name, records.classes, input_of(config.network, config.data), counts.tolist())
+    batch_size, accumulation_steps = _find_batch(config, records, card, strategy.num_replicas_in_sync)
     return Course(
         config,
         workspace,
         step,
         strategy,
         records,
-        Card(config.network.name, records.classes, spec, counts.tolist()),
+        card,
         correct(config.training, counts),
         batch_size,
         accumulation_steps,
@@ -89,6 +89,7 @@ def training_records(config: Config, workspace: Workspace) -> Records:
         MismatchError: when `model.num_classes` is not what the records have.
     """
     records = Records(workspace.records_dir(config), config.data.split_name, config.data.region)
+    _check_task(config, records.task)
     wanted, found = config.network.num_classes, len(records.classes)
     if wanted and wanted != found:
         raise MismatchError(
@@ -128,6 +129,8 @@ def plan_phase(course: Course, phase: str, epochs: int, *, inside: str = "") -> 
         steps_per_epoch=batches.steps_per_epoch(course.records.num_examples),
         patience=config.early_stopping_patience,
         save_best=config.callbacks.save_best,
+        best_metric=config.callbacks.best_metric,
+        logging_steps=config.callbacks.logging_steps,
         checkpoint_s=60 * config.callbacks.checkpoint_minutes,
         xla=config.training.xla,
     )
@@ -145,7 +148,7 @@ def fit_on_labels(network: keras.Model, course: Course, plan: FitPlan, learning_
     def batches(epochs: Epochs) -> tf.data.Dataset:
         return training_batches(
             records,
-            course.card.image_input,
+            course.card.model_input,
             epochs,
             augmentation=augmentation,
             mixup_alpha=regularization.mixup_alpha,
@@ -158,8 +161,8 @@ def fit_on_labels(network: keras.Model, course: Course, plan: FitPlan, learning_
 
 def fit_phase(learner: Learner, batches_of: BatchesOf, course: Course, plan: FitPlan, learning_rate: float) -> Progress:
     """Fit what learns, with the optimiser of the settings, and keep the networks under the course's card."""
-    settings, network = course.config.training, learner.network
-    learner(tf.zeros((1, *network.input_shape[1:])))
+    settings = course.config.training
+    learner(blank_batch(course.card.model_input, 1))
     optimizer = build_optimizer(
         settings,
         learning_rate=learning_rate,
@@ -186,6 +189,12 @@ def fit_phase(learner: Learner, batches_of: BatchesOf, course: Course, plan: Fit
     )
 
 
+def blank_batch(model_input: ModelInput, size: int) -> tf.Tensor:
+    """(size, …) zeros, as a network takes them; texts of full length."""
+    full = model_input.max_length if isinstance(model_input, TextInput) else None
+    return tf.zeros((size, *(length or full for length in model_input.shape)), model_input.dtype)
+
+
 def start_network(course: Course) -> keras.Model:
     """A network to train: fresh, from pretrained weights, or from another teacher's.
 
@@ -194,7 +203,7 @@ def start_network(course: Course) -> keras.Model:
         MismatchError: when the other knows other classes.
     """
     config, card = course.config, course.card
-    network = _build(config.network, config, len(card.classes))
+    network = _build(config.network, config, card)
     if config.start_config:
         other, other_card = load_model(course.workspace.best_path(config.start_config))
         check_classes(card.classes, other_card.classes, f"{config.start_config.name} (model.start_from)")
@@ -202,8 +211,8 @@ def start_network(course: Course) -> keras.Model:
             network.set_weights(other.get_weights())
         except ValueError:
             raise ConfigError(
-                f"{config.path}: model.start_from: {other_card.name} at {other_card.image_input.size} px "
-                f"is no {config.network.name} at {card.image_input.size} px with this model.alpha and model.head_rank."
+                f"{config.path}: model.start_from: {_described(other_card)} is no {_described(card)} with the other "
+                "settings of this `model`."
             ) from None
     return network
 
@@ -225,7 +234,7 @@ def _validation_batches(course: Course) -> tf.data.Dataset:
     records = Records(course.workspace.records_dir(config), "validation", config.data.region)
     if records.num_examples == 0:
         raise DataError(f"{config.path}: no validation rows. Check `split` in the data set's settings.")
-    return evaluation_batches(records, course.card.image_input, batch_size=EVALUATION_BATCH)
+    return evaluation_batches(records, course.card.model_input, batch_size=EVALUATION_BATCH)
 
 
 def _rates(learner: Learner, settings: TrainingSettings) -> dict[str, float] | None:
@@ -236,11 +245,12 @@ def _rates(learner: Learner, settings: TrainingSettings) -> dict[str, float] | N
     return {path: settings.layer_decay**depth for path, depth in depths.items()}
 
 
-def _find_batch(config: Config, records: Records, replicas: int) -> tuple[int, int]:
+def _find_batch(config: Config, records: Records, card: Card, replicas: int) -> tuple[int, int]:
     """Examples of an update, and parts that each device works through them in; at most as many as there are."""
-    wanted, steps = config.training.batch_size, config.training.accumulation_steps
+    of_device, steps = config.training.per_device_train_batch_size, config.training.accumulation_steps
+    wanted = of_device * replicas if of_device else config.training.batch_size
     if wanted == "auto":
-        wanted, steps = AUTO_BATCH, _find_accumulation_steps(config, len(records.classes), AUTO_BATCH // replicas)
+        wanted, steps = AUTO_BATCH, _find_accumulation_steps(config, card, AUTO_BATCH // replicas)
     parts = replicas * steps
     if wanted % parts:
         raise ConfigError(
@@ -253,39 +263,69 @@ def _find_batch(config: Config, records: Records, replicas: int) -> tuple[int, i
     return size, steps
 
 
-def _find_accumulation_steps(config: Config, num_classes: int, share: int) -> int:
+def _find_accumulation_steps(config: Config, card: Card, share: int) -> int:
     """As few as let one device work through its share of a batch; tried on a network that is thrown away."""
     fresh = config.network.model_copy(update={"weights": "none", "pretrained": False})
-    network = _build(fresh, config, num_classes)
+    network = _build(fresh, config, card)
     learner = Classifier(network, hard_loss=HardLoss())
     learner.compile(build_optimizer(config.training, learning_rate=0.0, weight_decay=0.0, epochs=1, steps_per_epoch=1))
     step = tf.function(learner.train_step, reduce_retracing=True)
 
     def try_step(size: int) -> None:
-        step((tf.zeros((size, *network.input_shape[1:])), tf.one_hot(tf.zeros(size, tf.int32), num_classes)))
+        step((blank_batch(card.model_input, size), tf.one_hot(tf.zeros(size, tf.int32), len(card.classes))))
 
     sizes = [size for size in range(1, share + 1) if share % size == 0]
     fitting = largest_that_fits(try_step, sizes)
     if not fitting:
         raise EnvironmentProblemError(
-            f"{config.path}: training.batch_size: auto: not even one image at a time fits into memory. Choose "
-            "a smaller model or data.image_size, or set training.rematerialize."
+            f"{config.path}: training.batch_size: auto: not even one example at a time fits into memory. Choose "
+            "a smaller model or smaller examples, or set training.rematerialize."
         )
     say(f"training.batch_size: auto: {AUTO_BATCH}, {fitting} at a time on each device")
     make_reproducible(config.seed, deterministic=config.deterministic, precision=config.training.precision)
     return share // fitting
 
 
-def _build(model: ModelSettings, config: Config, num_classes: int) -> keras.Model:
+def _build(model: ModelSettings, config: Config, card: Card) -> keras.Model:
     return build_model(
         model,
-        num_classes=num_classes,
-        image_size=config.data.image_size,
+        num_classes=len(card.classes),
+        model_input=card.model_input,
         dropout=config.dropout,
         stochastic_depth=config.regularization.stochastic_depth,
         rematerialize=config.training.rematerialize,
         seed=config.seed,
+        classes=card.classes,
     )
+
+
+def _described(card: Card) -> str:
+    found = card.model_input
+    return f"{card.name} at {found.size} px" if isinstance(found, ImageInput) else card.name
+
+
+def _check_task(config: Config, task: Task) -> None:
+    """Refuse what is not for such records.
+
+    Raises:
+        ConfigError: with the setting that does not fit.
+    """
+    reads = find_family(config.network.name).task
+    if reads != task:
+        raise ConfigError(
+            f"{config.path}: model.name: {config.network.name} is for {reads}s, and the records hold {task}s."
+        )
+    regularization, label = config.regularization, config.label
+    of_pixels = {
+        "regularization.mixup_alpha": regularization.mixup_alpha,
+        "regularization.cutmix_alpha": regularization.cutmix_alpha,
+        "regularization.random_erasing": regularization.random_erasing,
+        "label.mixup_alpha": label.mixup_alpha,
+        "label.cutmix_alpha": label.cutmix_alpha,
+    }
+    given = [name for name, value in of_pixels.items() if value]
+    if task == "text" and given:
+        raise ConfigError(f"{config.path}: {given[0]} is for pixels, and the records hold texts. Leave it out.")
 
 
 def _check_devices(config: Config, strategy: tf.distribute.Strategy) -> None:

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tfpipe.core.config import Config
-from tfpipe.core.inputs import ImageInput
+from tfpipe.core.inputs import ModelInput
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import Epochs, LiveLabels, StoredLabels, distillation_batches
 from tfpipe.data.records import Records
@@ -37,12 +37,12 @@ def open_soft_labels(
 
 
 def taught_batches(
-    config: Config, records: Records, image_input: ImageInput, epochs: Epochs, labels: Labels
+    config: Config, records: Records, model_input: ModelInput, epochs: Epochs, labels: Labels
 ) -> tf.data.Dataset:
     """Batches of the views that the teachers labelled, as a `Distiller` reads them."""
     return distillation_batches(
         records,
-        image_input,
+        model_input,
         epochs,
         labels,
         augmentation=config.data.augmentation,

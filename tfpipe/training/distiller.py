@@ -31,7 +31,7 @@ class Distiller(Learner):
         teacher_logits: (batch, teachers, k);
         teacher_log_rest: (batch, teachers), at `temperature`;
     or, of live ones,
-        teacher_images: per teacher (batch, size, size, 3), as it wants them.
+        teacher_inputs: per teacher (batch, size, size, 3), as it wants them.
 
     Args:
         student: the network to train, see `Learner`.
@@ -89,7 +89,7 @@ class Distiller(Learner):
 
     def ask(self, targets: Targets) -> list[SoftLabels]:
         """What each teacher says, whether or not it speaks for an example."""
-        return self.teachers(targets["teacher_images"]) if self.teachers else stored_labels(targets)
+        return self.teachers(targets["teacher_inputs"]) if self.teachers else stored_labels(targets)
 
     def _soft_losses(self, targets: Targets, student_logits: tf.Tensor) -> tf.Tensor:
         """The sum over teachers, (batch,)."""

@@ -52,7 +52,7 @@ class FeatureDistiller(Distiller):
         """Student and teachers are asked once, for features and logits."""
         images, targets = batch
         features, logits = self.student_features(images, training=training)
-        labels, teacher_features = self.live_teachers.with_features(targets["teacher_images"])
+        labels, teacher_features = self.live_teachers.with_features(targets["teacher_inputs"])
         speaks = tf.cast(targets["teacher_weights"][:, 0] > 0, tf.float32)
         feature_losses = speaks * relative_distance(teacher_features, self.feature_map(features))
         self.feature_loss.update_state(feature_losses)

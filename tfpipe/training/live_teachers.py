@@ -27,15 +27,15 @@ class LiveTeachers:
         for network in self.networks:
             network.trainable = False
 
-    def __call__(self, teacher_images: Sequence[tf.Tensor]) -> list[SoftLabels]:
+    def __call__(self, teacher_inputs: Sequence[tf.Tensor]) -> list[SoftLabels]:
         """What each says of its images, (batch, size, size, 3) each: all classes, in their order."""
-        together = zip(self.networks, teacher_images, strict=True)
+        together = zip(self.networks, teacher_inputs, strict=True)
         return self._said([network(images, training=False) for network, images in together])
 
-    def with_features(self, teacher_images: Sequence[tf.Tensor]) -> tuple[list[SoftLabels], tf.Tensor]:
+    def with_features(self, teacher_inputs: Sequence[tf.Tensor]) -> tuple[list[SoftLabels], tf.Tensor]:
         """The same, and the first teacher's features (batch, channels)."""
-        features, logits = self._first(teacher_images[0], training=False)
-        together = zip(self.networks[1:], teacher_images[1:], strict=True)
+        features, logits = self._first(teacher_inputs[0], training=False)
+        together = zip(self.networks[1:], teacher_inputs[1:], strict=True)
         labels = self._said([logits, *(network(images, training=False) for network, images in together)])
         return labels, tf.stop_gradient(features)
 

@@ -14,6 +14,8 @@ Backend = Literal["wasm", "webgl", "webgpu", "cpu"]
 """Of TensorFlow.js, in the order in which the page tries them."""
 SetKind = Literal["none", "marginal", "class_conditional"]
 RegionChoice = Literal["filter", "reweight", "none"]
+Pooling = Literal["first", "mean"]
+BestMetric = Literal["accuracy", "f1", "loss"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]

@@ -133,6 +133,9 @@ class SplitSettings(Section):
     train: Fraction = 0.8
     validation: Fraction = 0.1
     test: Fraction = 0.1
+    unit: Literal["cluster", "row"] = "cluster"
+    """What is given to a split: all rows that belong together, or each for itself, as scripts have it. With rows, test
+    holds what train has shown, and scores are too good: for a look at how much."""
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> "SplitSettings":
@@ -147,6 +150,8 @@ class PackSettings(Section):
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = "1.0.0"
     num_shards: Count | None = None
     """Of each split; unset, TFDS decides by size."""
+    classes: tuple[str, ...] = ()
+    """The labels in the order of their ids; unset, in alphabetical order."""
 
 
 class BaselineSettings(Section):
@@ -171,6 +176,8 @@ class DataSettings(Section):
     """Train and validate on this region's rows only; the class list stays whole."""
     augmentation: Augmentation = "moderate"
     image_size: Count = 224
+    max_length: Annotated[int, Field(ge=4)] = 128
+    """Sub-words of a text that a model reads, the marks of its beginning and end included."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "DataSettings":

@@ -5,7 +5,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tfpipe.core.settings.base import Augmentation, ClassWeights, Count, Fraction, Positive, Sampling, Section
+from tfpipe.core.settings.base import (
+    Augmentation,
+    BestMetric,
+    ClassWeights,
+    Count,
+    Fraction,
+    Pooling,
+    Positive,
+    Sampling,
+    Section,
+)
 
 AUTO_BATCH = 64
 
@@ -29,6 +39,10 @@ class ModelSettings(Section):
     dropout_rate: Fraction | None = None
     head_rank: Count | None = None
     """A bottleneck of so many units before the logits: with 9,000 classes the head is most of a small network."""
+    tokenizer: Path | None = None
+    """Texts, without `weights`: a folder with `tokenizer.json`, or `vocab.json` and `merges.txt`, or `vocab.txt`."""
+    pooling: Pooling = "first"
+    """Texts: what the head reads, the first token through a dense layer, or the mean of all tokens."""
     max_mb: Positive | None = None
     """Refuse, before training, a network whose float32 weights take more megabytes (10⁶ bytes)."""
 
@@ -50,6 +64,8 @@ class TrainingSettings(Section):
 
     `auto`: 64, in as few accumulation steps as memory allows; more would ask for another learning rate.
     """
+    per_device_train_batch_size: Count | None = None
+    """Of each device, instead of `batch_size`, as transformers counts them."""
     accumulation_steps: Count = 1
     """Parts that a batch is worked through in, one after the other: less memory, the same update."""
     epochs: Count = 15
@@ -118,7 +134,11 @@ class CallbackSettings(Section):
     early_stopping: bool | None = None
     early_stopping_patience: Count | None = None
     save_best: bool = True
-    """Keep the epoch with the best validation top-1; otherwise the last."""
+    """Keep the epoch that is best on validation; otherwise the last."""
+    best_metric: BestMetric = "accuracy"
+    """What is best: the highest top-1 or macro F1, or the lowest loss."""
+    logging_steps: Count | None = None
+    """Steps between two points of the training loss in TensorBoard; unset: one point an epoch."""
     checkpoint_dir: Path | None = None
     """Unset: `checkpoints/` in the step's folder."""
     checkpoint_minutes: Positive = 10

@@ -63,7 +63,7 @@ def _predict(network: keras.Model, card: Card, split: str, config: Config, works
     records = Records(workspace.records_dir(config), split, config.data.region)
     check_classes(records.classes, card.classes, f"the model of {config.name}")
     file = _logits_file(card, split, config, workspace)
-    predict(compiled(network), records, card.image_input, file, f"calibrate {config.name}: {split}")
+    predict(compiled(network), records, card.model_input, file, f"calibrate {config.name}: {split}")
     ids, regions, labels = records.facts()
     check_finite(file.read(), ids, f"the model of {config.name}, asked of {split}")
     return Said(regions, labels, file.read())

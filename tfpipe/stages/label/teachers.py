@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfpipe.core.config import Config
 from tfpipe.core.errors import ConfigError, DataError, MismatchError
 from tfpipe.core.files import locked, sha256_bytes, sha256_file, sha256_json, write_json
-from tfpipe.core.inputs import ImageInput
+from tfpipe.core.inputs import ModelInput
 from tfpipe.core.progress import say
 from tfpipe.core.settings import TeacherSettings
 from tfpipe.core.workspace import Workspace
@@ -57,7 +57,7 @@ class Teacher:
     path: Path
     """Of the model, or of the labels that it once gave."""
     header: TeacherHeader
-    image_input: ImageInput | None
+    model_input: ModelInput | None
     """None where there is no model."""
     positions: Array = field(compare=False)
     """(num_classes,): where each class stands among its own, -1 where it has none such."""
@@ -67,7 +67,7 @@ class Teacher:
     @property
     def is_brought(self) -> bool:
         """Whether its labels come from a file, and there is no network."""
-        return self.image_input is None
+        return self.model_input is None
 
     def speaks(self, facts: Facts) -> Array:
         """(num_examples,) of bool: whether the example is of its region, and of a class that it knows."""
@@ -75,17 +75,21 @@ class Teacher:
         return of_region & self.known[facts.labels]
 
     def load(self) -> Predict:
-        """Images (batch, size, size, 3) → logits (batch, num_classes), calibrated; traced once, for any batch."""
-        assert self.image_input
+        """Inputs (batch, …) → logits (batch, num_classes), calibrated; traced once, for any batch."""
+        assert self.model_input
         network, _ = load_model(self.path)
         positions, temperature = self.positions, self.header.calibration_temperature
-        side = self.image_input.size
 
-        @partial(tf.function, input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)])
-        def predict(images: tf.Tensor) -> tf.Tensor:
-            return align(tf.cast(network(images, training=False), tf.float32), positions) / temperature
+        @partial(tf.function, input_signature=[batch_spec(self.model_input)])
+        def predict(inputs: tf.Tensor) -> tf.Tensor:
+            return align(tf.cast(network(inputs, training=False), tf.float32), positions) / temperature
 
         return predict
+
+
+def batch_spec(model_input: ModelInput) -> tf.TensorSpec:
+    """Of a batch of any size, as a network takes it."""
+    return tf.TensorSpec((None, *model_input.shape), model_input.dtype)
 
 
 def gather_facts(records: Records) -> Facts:
@@ -98,12 +102,12 @@ def gather_facts(records: Records) -> Facts:
         check_region(records.region, Records(records.directory, records.split).facts()[1], "data.region")
 
     def known(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
-        photo = tf.strings.to_hash_bucket_fast(example["image"], 2**63 - 1)
-        return example["id"], example["region"], example["label"], photo
+        content = tf.strings.to_hash_bucket_fast(example[records.task], 2**63 - 1)
+        return example["id"], example["region"], example["label"], content
 
     batches = records.examples().map(known).batch(BATCH).as_numpy_iterator()
-    ids, regions, labels, photos = (np.concatenate(column) for column in zip(*batches, strict=True))
-    told = sha256_json([_text(ids).tolist(), photos.tolist()])
+    ids, regions, labels, contents = (np.concatenate(column) for column in zip(*batches, strict=True))
+    told = sha256_json([_text(ids).tolist(), contents.tolist()])
     return Facts(_text(ids), _text(regions), labels, told, records.classes, records.shard_lengths())
 
 
@@ -192,9 +196,9 @@ def _with_network(
         _header(settings, config, facts),
         model_sha256=sha256_file(path),
         knowledge_sha256=sha256_json([card.classes, [count > 0 for count in card.train_counts]]),
-        preprocessing_sha256=sha256_json(card.image_input.to_json()),
+        preprocessing_sha256=sha256_json(card.model_input.to_json()),
     )
-    return Teacher(name, path, header, card.image_input, positions, known)
+    return Teacher(name, path, header, card.model_input, positions, known)
 
 
 def _brought(name: str, path: Path, settings: TeacherSettings, config: Config, facts: Facts, where: str) -> Teacher:
@@ -249,9 +253,9 @@ def _fit(teacher: Teacher, records: Records, facts: Facts) -> float:
     places = places[:: -(-len(places) * len(facts.classes) // ENOUGH_LOGITS)]
     keep = np.full(len(facts.ids), False)
     keep[places] = True
-    assert teacher.image_input
+    assert teacher.model_input
     batches = view_batches(
-        records, teacher.image_input, augmentation="none", view=0, view_seed=0, batch_size=BATCH, keep=keep
+        records, teacher.model_input, augmentation="none", view=0, view_seed=0, batch_size=BATCH, keep=keep
     )
     predict = teacher.load()
     logits = np.concatenate([predict(images).numpy() for _, images in batches])

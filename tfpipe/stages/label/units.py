@@ -14,12 +14,12 @@ from tfpipe.data.records import Records
 from tfpipe.labels.npz import NpzLabels
 from tfpipe.labels.sparse import Sparse, silence, sparsify, to_records
 from tfpipe.labels.store import adopt_shard, is_whole, shard_path, spread, write_shard
-from tfpipe.stages.label.teachers import BATCH, Facts, Teacher
+from tfpipe.stages.label.teachers import BATCH, Facts, Teacher, batch_spec
 from tfpipe.training.reproducible import make_reproducible
 
 Array = np.ndarray
 ToSparse = Callable[[tf.Tensor], tuple[tf.Tensor, ...]]
-"""Images or logits → the tensors of `Sparse`."""
+"""Inputs or logits → the tensors of `Sparse`."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,14 @@ def iter_answers(unit: Unit) -> Iterator[Array]:
 
 
 def iter_batches(unit: Unit) -> Iterator[tuple[Array, Array]]:
-    """Ids and images, or ids and logits where they come from a file, of the examples that the teacher speaks for."""
+    """Ids and inputs, or ids and logits where they come from a file, of the examples that the teacher speaks for."""
     teacher, header = unit.teacher, unit.teacher.header
-    if teacher.image_input is None:
+    if teacher.model_input is None:
         yield from NpzLabels(teacher.path).iter_logits(unit.ids[unit.keep], BATCH)
         return
     yield from view_batches(
         unit.records,
-        teacher.image_input,
+        teacher.model_input,
         augmentation=header.augmentation,  # type: ignore[arg-type]
         view=unit.view,
         view_seed=header.view_seed,
@@ -152,12 +152,12 @@ def _noted(batches: Iterator[Array], advance: Advance) -> Iterator[Array]:
 
 @lru_cache(maxsize=1)
 def _to_sparse(teacher: Teacher) -> ToSparse:
-    """A graph from images, or logits, to records: one pass over the classes, where the logits are."""
-    header, image_input = teacher.header, teacher.image_input
-    predict = teacher.load() if image_input else lambda logits: logits / header.calibration_temperature
-    shape = (image_input.size, image_input.size, 3) if image_input else (header.num_classes,)
+    """A graph from inputs, or logits, to records: one pass over the classes, where the logits are."""
+    header, model_input = teacher.header, teacher.model_input
+    predict = teacher.load() if model_input else lambda logits: logits / header.calibration_temperature
+    spec = batch_spec(model_input) if model_input else tf.TensorSpec((None, header.num_classes), tf.float32)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *shape), tf.float32)])
+    @tf.function(input_signature=[spec])
     def to_sparse(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return sparsify(predict(batch), header.kept, header.temperature).tensors()
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfpipe.core.config import Config
 from tfpipe.core.files import atomic_open
-from tfpipe.core.inputs import ImageInput
+from tfpipe.core.inputs import ModelInput
 from tfpipe.core.progress import say
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
@@ -42,14 +42,14 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     make_reproducible(config.seed, deterministic=config.deterministic)
     folded, card = load_portable(config, workspace)
     step_dir = workspace.step_dir(config, "quantize")
-    images = _training_images(config, workspace, card.image_input)
+    images = _training_images(config, workspace, card.model_input)
     in_int8 = {POST_TRAINING: round_weights(folded, images[: config.quantize.num_images])}
     metrics: Metrics = {"chosen": POST_TRAINING}
     if config.quantize.method == AWARE:
         metrics["training"] = run_in_own_process(TRAINING, config, workspace)
         in_int8[AWARE], _ = load_model(step_dir / "aware.keras")
-        metrics["training"]["logit_factor"] = match_scale(in_int8[AWARE], card.image_input, config, workspace)
-        validate = build_validation(config, workspace, card.image_input)
+        metrics["training"]["logit_factor"] = match_scale(in_int8[AWARE], card.model_input, config, workspace)
+        validate = build_validation(config, workspace, card.model_input)
         metrics |= _choose({name: validate(network) for name, network in in_int8.items()})
     network = in_int8[metrics["chosen"]]
     save_model(network, card, workspace.int8_path(config))
@@ -65,11 +65,11 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     return metrics
 
 
-def _training_images(config: Config, workspace: Workspace, image_input: ImageInput) -> Array:
+def _training_images(config: Config, workspace: Workspace, model_input: ModelInput) -> Array:
     """(images, size, size, 3): the first training photos, which stand in no order, as the network sees them."""
     records = Records(workspace.records_dir(config), "train", config.data.region)
     count = max(config.quantize.num_images, NUM_RANGE_IMAGES)
-    images, _ = next(iter(evaluation_batches(records, image_input, batch_size=count)))
+    images, _ = next(iter(evaluation_batches(records, model_input, batch_size=count)))
     return images.numpy()
 
 

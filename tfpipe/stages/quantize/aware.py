@@ -56,7 +56,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
             student,
             lessons.losses_of,
             lessons.batches_from,
-            build_validation(config, workspace, card.image_input),
+            build_validation(config, workspace, card.model_input),
             _plan(config, step_dir, lessons.steps_per_epoch),
             partial(_write_scalars, step_dir / "logs"),
         )
@@ -80,7 +80,7 @@ def _open_lessons(student: keras.Model, card: Card, config: Config, workspace: W
     epochs = _epochs(config, records, card)
 
     def batches_from(epoch: int) -> tf.data.Dataset:
-        return taught_batches(config, records, card.image_input, replace(epochs, first_epoch=epoch), labels)
+        return taught_batches(config, records, card.model_input, replace(epochs, first_epoch=epoch), labels)
 
     return Lessons(distiller.losses_of, batches_from, epochs.steps_per_epoch(records.num_examples))
 

@@ -52,7 +52,7 @@ def compare(contenders: dict[str, Contender], chosen: str, card: Card, config: C
     decided = {REFERENCE: _decided(document["test"])}
     for name, contender in contenders.items():
         file = RowFile(workspace.step_dir(config, "quantize") / f"{name}.f32", len(card.classes))
-        predict(contender.answer, records, card.image_input, file, f"quantize {config.name}: {name}")
+        predict(contender.answer, records, card.model_input, file, f"quantize {config.name}: {name}")
         logits = file.read()
         found[name] = judge(logits, labels)
         ece = _ece(logits, labels, calibration)

@@ -89,7 +89,7 @@ def _draw_images(config: Config, workspace: Workspace) -> tuple[Array, list[byte
     card = load_card(workspace.best_path(config))
     records = Records(workspace.records_dir(config), "test")
     count = min(config.verify.num_images, records.num_examples)
-    images, _ = next(iter(evaluation_batches(records, card.image_input, batch_size=count)))
+    images, _ = next(iter(evaluation_batches(records, card.model_input, batch_size=count)))
     jpegs = [example["image"] for example in islice(records.examples().as_numpy_iterator(), count)]
     return images.numpy(), jpegs
 

@@ -103,7 +103,7 @@ def _distilled(config: Config, workspace: Workspace) -> Iterator[Level]:
     network, card = load_model(checkpoints[-1])
     records = Records(workspace.records_dir(config), "test")
     file = RowFile(workspace.step_dir(config, "verify") / "distilled.f32", len(card.classes))
-    predict(compiled(network), records, card.image_input, file, f"verify {config.name}: distilled")
+    predict(compiled(network), records, card.model_input, file, f"verify {config.name}: distilled")
     _, _, labels = records.facts()
     right = np.argmax(file.read(), axis=-1) == labels
     ece = _ece(file.read(), labels, temperature=1.0)
