@@ -145,10 +145,15 @@ def _audit_fingerprint(config: Config) -> str:
 
 
 def _weights_fingerprint(config: Config) -> str:
-    weights = Path(config.network.weights)
-    if weights.is_dir():
-        return sha256_json([sha256_file(path) for path in sorted(weights.iterdir()) if path.is_file()])
-    return sha256_file(weights) if weights.is_file() else ""
+    tokenizer = config.network.tokenizer
+    return _hash_of(Path(config.network.weights)) + (_hash_of(tokenizer) if tokenizer else "")
+
+
+def _hash_of(path: Path) -> str:
+    """Of a file, or of all files in a folder; of nothing, nothing."""
+    if path.is_dir():
+        return sha256_json([sha256_file(file) for file in sorted(path.iterdir()) if file.is_file()])
+    return sha256_file(path) if path.is_file() else ""
 
 
 def _baseline_fingerprint(config: Config) -> str:

@@ -1,0 +1,312 @@
+"""Folders of text encoders as Hugging Face's transformers writes them, read and written."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from tfpipe.core.errors import ConfigError
+from tfpipe.models.text_encoder import EncoderShape
+from tfpipe.models.transformers_folder import CONFIG
+
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+
+Array = np.ndarray
+Tensors = Mapping[str, Array]
+Names = dict[str, str]
+"""Layer of ours, in which `{n}` is the number of a block, → name of theirs, without `.weight` and `.bias`."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a kind of encoder is told of in `config.json` and `model.safetensors`."""
+
+    keys: dict[str, str]
+    """Field of `EncoderShape` → key of the config."""
+    prefix: str
+    """Before every name but the classifier's, if the file holds a classifier."""
+    words: str
+    positions: str
+    first_position: int
+    """Row of the table of positions that the first token has."""
+    segments: str | None
+    layers: Names
+    head: Names
+    """The head's dense layer stands under `prefix` only in BERT, whose pooler it is."""
+    head_activation: str
+    architecture: str
+    epsilon: float | None = None
+    """Where the config does not tell it."""
+
+
+_BERT_KEYS = {
+    "vocabulary_size": "vocab_size",
+    "num_positions": "max_position_embeddings",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "hidden_dim": "hidden_size",
+    "intermediate_dim": "intermediate_size",
+}
+_BERT_LAYERS = {
+    "embeddings_norm": "embeddings.LayerNorm",
+    "layer_{n}_query": "encoder.layer.{n}.attention.self.query",
+    "layer_{n}_key": "encoder.layer.{n}.attention.self.key",
+    "layer_{n}_value": "encoder.layer.{n}.attention.self.value",
+    "layer_{n}_attention_output": "encoder.layer.{n}.attention.output.dense",
+    "layer_{n}_attention_norm": "encoder.layer.{n}.attention.output.LayerNorm",
+    "layer_{n}_intermediate": "encoder.layer.{n}.intermediate.dense",
+    "layer_{n}_output": "encoder.layer.{n}.output.dense",
+    "layer_{n}_norm": "encoder.layer.{n}.output.LayerNorm",
+}
+_ROBERTA = {
+    "keys": _BERT_KEYS,
+    "prefix": "roberta.",
+    "words": "embeddings.word_embeddings",
+    "positions": "embeddings.position_embeddings",
+    "first_position": 2,
+    "segments": "embeddings.token_type_embeddings",
+    "layers": _BERT_LAYERS,
+    "head": {"head_dense": "classifier.dense", "logits": "classifier.out_proj"},
+    "head_activation": "tanh",
+}
+
+DIALECTS: dict[str, Dialect] = {
+    "roberta": Dialect(**_ROBERTA, architecture="RobertaForSequenceClassification"),  # type: ignore[arg-type]
+    "xlm-roberta": Dialect(**_ROBERTA, architecture="XLMRobertaForSequenceClassification"),  # type: ignore[arg-type]
+    "bert": Dialect(
+        keys=_BERT_KEYS,
+        prefix="bert.",
+        words="embeddings.word_embeddings",
+        positions="embeddings.position_embeddings",
+        first_position=0,
+        segments="embeddings.token_type_embeddings",
+        layers=_BERT_LAYERS,
+        head={"head_dense": "bert.pooler.dense", "logits": "classifier"},
+        head_activation="tanh",
+        architecture="BertForSequenceClassification",
+    ),
+    "distilbert": Dialect(
+        keys={
+            "vocabulary_size": "vocab_size",
+            "num_positions": "max_position_embeddings",
+            "num_layers": "n_layers",
+            "num_heads": "n_heads",
+            "hidden_dim": "dim",
+            "intermediate_dim": "hidden_dim",
+        },
+        prefix="distilbert.",
+        words="embeddings.word_embeddings",
+        positions="embeddings.position_embeddings",
+        first_position=0,
+        segments=None,
+        layers={
+            "embeddings_norm": "embeddings.LayerNorm",
+            "layer_{n}_query": "transformer.layer.{n}.attention.q_lin",
+            "layer_{n}_key": "transformer.layer.{n}.attention.k_lin",
+            "layer_{n}_value": "transformer.layer.{n}.attention.v_lin",
+            "layer_{n}_attention_output": "transformer.layer.{n}.attention.out_lin",
+            "layer_{n}_attention_norm": "transformer.layer.{n}.sa_layer_norm",
+            "layer_{n}_intermediate": "transformer.layer.{n}.ffn.lin1",
+            "layer_{n}_output": "transformer.layer.{n}.ffn.lin2",
+            "layer_{n}_norm": "transformer.layer.{n}.output_layer_norm",
+        },
+        head={"head_dense": "pre_classifier", "logits": "classifier"},
+        head_activation="relu",
+        architecture="DistilBertForSequenceClassification",
+        epsilon=1e-12,
+    ),
+}
+"""`model_type` of a config → how it is written."""
+
+
+def read_shape(folder: Path, config: Mapping[str, Any]) -> EncoderShape:
+    """The size of the encoder that a folder holds.
+
+    Args:
+        folder: where the config stands.
+        config: its `config.json`.
+
+    Raises:
+        ConfigError: when it is of a kind, or has an activation, that is not known here.
+    """
+    dialect = _dialect(folder, config)
+    activation = config.get("hidden_act", config.get("activation", "gelu"))
+    if activation != "gelu":
+        raise ConfigError(f"model.weights: {folder} has the activation {activation!r}; only gelu is known.")
+    missing = [key for key in dialect.keys.values() if key not in config]
+    if missing:
+        raise ConfigError(f"model.weights: {folder / CONFIG} has no {missing[0]!r}.")
+    sizes = {field: int(config[key]) for field, key in dialect.keys.items()}
+    sizes["num_positions"] -= dialect.first_position
+    epsilon = dialect.epsilon or float(config["layer_norm_eps"])
+    return EncoderShape(**sizes, layer_norm_epsilon=epsilon, head_activation=dialect.head_activation)
+
+
+def read_weights(network: keras.Model, folder: Path, config: Mapping[str, Any], *, classes: Sequence[str]) -> bool:
+    """Fill an encoder of the folder's shape; the head too, if the folder's was fitted to these very classes.
+
+    Returns:
+        Whether the head's logits are the folder's.
+
+    Raises:
+        ConfigError: when there are no weights, or one is missing or of another shape.
+    """
+    dialect, tensors = _dialect(folder, config), _Tensors(folder)
+    prefix = dialect.prefix if any(name.startswith(dialect.prefix) for name in tensors.values) else ""
+    position_rows = tensors.get(f"{prefix}{dialect.positions}.weight")[dialect.first_position :]
+    if dialect.segments:
+        position_rows = position_rows + tensors.get(f"{prefix}{dialect.segments}.weight")[0]
+    _assign(network, "token_embedding", [tensors.get(f"{prefix}{dialect.words}.weight")], folder)
+    _assign(network, "position_embedding", [position_rows], folder)
+    for ours, theirs in _numbered(dialect.layers, network):
+        _assign(network, ours, tensors.of_layer(prefix + theirs), folder)
+    return _read_head(network, dialect, tensors, prefix, _order(config, classes), folder)
+
+
+def write_folder(
+    network: keras.Model, folder: Path, *, kind: str, classes: Sequence[str], tokenizer: str, shape: EncoderShape
+) -> None:
+    """Write a fitted classifier so that `AutoModelForSequenceClassification.from_pretrained(folder)` reads it.
+
+    Args:
+        network: of `build_network`, with a dense layer above the first token.
+        folder: exists.
+        kind: a key of `DIALECTS`.
+        classes: of the logits.
+        tokenizer: the text of a `tokenizer.json`.
+        shape: of the network.
+    """
+    dialect = DIALECTS[kind]
+    words, positions = (network.get_layer(f"{name}_embedding").get_weights()[0] for name in ("token", "position"))
+    tensors = {f"{dialect.prefix}{dialect.words}.weight": words}
+    above = np.zeros((dialect.first_position, shape.hidden_dim), np.float32)
+    tensors[f"{dialect.prefix}{dialect.positions}.weight"] = np.concatenate([above, positions])
+    if dialect.segments:
+        rows = 1 if dialect.first_position else 2
+        tensors[f"{dialect.prefix}{dialect.segments}.weight"] = np.zeros((rows, shape.hidden_dim), np.float32)
+    named = [*((ours, dialect.prefix + theirs) for ours, theirs in _numbered(dialect.layers, network))]
+    for ours, theirs in [*named, *dialect.head.items()]:
+        kernel, bias = network.get_layer(ours).get_weights()
+        tensors |= {f"{theirs}.weight": np.ascontiguousarray(kernel.T), f"{theirs}.bias": bias}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    config = _config(kind, classes, shape)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+
+
+def _config(kind: str, classes: Sequence[str], shape: EncoderShape) -> dict[str, Any]:
+    dialect = DIALECTS[kind]
+    sizes = {key: getattr(shape, field) for field, key in dialect.keys.items()}
+    sizes[dialect.keys["num_positions"]] += dialect.first_position
+    extra: dict[str, Any] = {}
+    if dialect.epsilon is None:
+        extra = {"layer_norm_eps": shape.layer_norm_epsilon, "type_vocab_size": 1 if dialect.first_position else 2}
+    if dialect.first_position:
+        extra |= {"pad_token_id": dialect.first_position - 1, "bos_token_id": 0, "eos_token_id": 2}
+    return {
+        "model_type": kind,
+        "architectures": [dialect.architecture],
+        **sizes,
+        **extra,
+        "hidden_act" if dialect.epsilon is None else "activation": "gelu",
+        "id2label": {str(number): name for number, name in enumerate(classes)},
+        "label2id": {name: number for number, name in enumerate(classes)},
+    }
+
+
+class _Tensors:
+    """What stands in a folder's safetensors, whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.values: dict[str, Array] = {}
+        for path in _weight_files(folder):
+            try:
+                self.values |= load_file(path)
+            except (SafetensorError, OSError, ValueError) as error:
+                told = " ".join(str(error).split())[:120]
+                raise ConfigError(f"model.weights: {path} is no safetensors file, or cut off ({told}).") from None
+
+    def get(self, name: str) -> Array:
+        if name not in self.values:
+            raise ConfigError(
+                f"model.weights: {self.folder} has no weight {name!r}: its {CONFIG} is of another network."
+            )
+        return self.values[name].astype(np.float32)
+
+    def of_layer(self, name: str) -> list[Array]:
+        """Kernel and bias of a dense layer, or scale and shift of a norm, which older files call gamma and beta."""
+        if f"{name}.gamma" in self.values:
+            return [self.get(f"{name}.gamma"), self.get(f"{name}.beta")]
+        return [self.get(f"{name}.weight").T, self.get(f"{name}.bias")]
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / WEIGHTS_INDEX).is_file():
+        index = json.loads((folder / WEIGHTS_INDEX).read_text(encoding="utf-8"))
+        return [folder / name for name in sorted(set(index["weight_map"].values()))]
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    raise ConfigError(
+        f"model.weights: {folder} has no {WEIGHTS}; write it with transformers' `save_pretrained`, "
+        "which uses safetensors."
+    )
+
+
+def _read_head(
+    network: keras.Model, dialect: Dialect, tensors: _Tensors, prefix: str, order: list[int] | None, folder: Path
+) -> bool:
+    """The dense layer if there is one, and the logits if their classes are ours."""
+    layers = {layer.name for layer in network.layers}
+    dense, logits = dialect.head["head_dense"], dialect.head["logits"]
+    dense = dense if prefix else dense.removeprefix(dialect.prefix)
+    if "head_dense" in layers and f"{dense}.weight" in tensors.values:
+        _assign(network, "head_dense", tensors.of_layer(dense), folder)
+    if order is None or f"{logits}.weight" not in tensors.values or "head_dense" not in layers:
+        return False
+    _assign(network, "logits", [part[..., order] for part in tensors.of_layer(logits)], folder)
+    return True
+
+
+def _order(config: Mapping[str, Any], classes: Sequence[str]) -> list[int] | None:
+    """Where each class stands among the folder's; None if they are not the same."""
+    names = {name: int(number) for number, name in config.get("id2label", {}).items()}
+    return [names[name] for name in classes] if names.keys() == set(classes) else None
+
+
+def _numbered(names: Names, network: keras.Model) -> Iterator[tuple[str, str]]:
+    layers = {layer.name for layer in network.layers}
+    for ours, theirs in names.items():
+        number = 0
+        while ours.format(n=number) in layers:
+            yield ours.format(n=number), theirs.format(n=number)
+            number += 1
+            if "{n}" not in ours:
+                break
+
+
+def _assign(network: keras.Model, layer: str, values: list[Array], folder: Path) -> None:
+    variables = network.get_layer(layer).weights
+    for variable, value in zip(variables, values, strict=True):
+        if tuple(variable.shape) != value.shape:
+            raise ConfigError(
+                f"model.weights: {folder}: {layer} is {value.shape} there, and {tuple(variable.shape)} by its {CONFIG}."
+            )
+        variable.assign(value)
+
+
+def _dialect(folder: Path, config: Mapping[str, Any]) -> Dialect:
+    kind = config.get("model_type")
+    if kind not in DIALECTS:
+        raise ConfigError(
+            f"model.weights: {folder} holds a {kind!r}, and no encoder of texts that is known here; "
+            f"known are {', '.join(DIALECTS)}."
+        )
+    return DIALECTS[kind]
