@@ -31,15 +31,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tfpipe.core.errors import EnvironmentProblemError
 from tfpipe.training.fitting import fit
-from tfpipe.training.learner import Classifier
+from tfpipe.training.learner import Classifier, in_parts
 from tfpipe.training.losses import HardLoss
 from tfpipe.training.reproducible import make_reproducible
 
 
 def test_history_has_a_line_an_epoch(whole: Run) -> None:
     rows = read_history(whole.folder)
-    expected = {"phase", "epoch", "learning_rate", "loss", "top1", "top5", "val_loss", "val_top1", "val_top5"}
-    assert set(rows[0]) == expected
+    measured = {"loss", "top1", "top5", "val_loss", "val_top1", "val_top5", "val_f1"}
+    assert set(rows[0]) == {"phase", "epoch", "learning_rate"} | measured
     assert [(row["phase"], row["epoch"]) for row in rows] == [("teach", str(n)) for n in range(1, EPOCHS + 1)]
     assert [float(row["val_top1"]) for row in rows] == [row["val_top1"] for row in whole.done.history]
 
@@ -195,5 +195,13 @@ def test_parts_of_a_batch_make_the_update_of_the_whole(tmp_path: Path, parts: in
         done = fit(learner, batches_from, validation(), make_plan(tmp_path / str(steps)), Saves(), ONE_DEVICE)
         weights.append(network.get_weights())
         assert done.epoch == EPOCHS
-    for whole, in_parts in zip(*weights, strict=True):
-        np.testing.assert_allclose(in_parts, whole, atol=2e-6)
+    for whole, partial in zip(*weights, strict=True):
+        np.testing.assert_allclose(partial, whole, atol=2e-6)
+
+
+def test_a_batch_of_any_length_is_cut_into_parts() -> None:
+    @tf.function(input_signature=[tf.TensorSpec((6, None), tf.int32)])
+    def cut(whole: tf.Tensor) -> tf.Tensor:
+        return in_parts(whole, 3)
+
+    np.testing.assert_array_equal(cut(tf.reshape(tf.range(24), (6, 4))), np.arange(24).reshape(3, 2, 4))

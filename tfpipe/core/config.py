@@ -27,6 +27,14 @@ DATASET_KEYS = {
 }
 """Settings of the data set; where `data.config` names another file, they belong there."""
 
+TRAINING_ARGUMENTS = {
+    "num_train_epochs": ("training", "epochs"),
+    "metric_for_best_model": ("callbacks", "best_metric"),
+    "load_best_model_at_end": ("callbacks", "save_best"),
+    "logging_steps": ("callbacks", "logging_steps"),
+}
+"""Names in `training` that transformers' TrainingArguments have, and the plan of the texts → section and name here."""
+
 Role = Literal["dataset", "teacher", "student"]
 T = TypeVar("T")
 
@@ -74,6 +82,11 @@ class Config(s.Section):
     """Step → metric → bound, such as `evaluate: {top1_accuracy: ">= 0.85"}`."""
     _dataset_overrides: tuple[str, ...] = PrivateAttr(())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_our_words(cls, document: Any) -> Any:
+        return _translated(document) if isinstance(document, dict) else document
+
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> "Config":
         if self.teachers and self.model is None:
@@ -92,6 +105,8 @@ class Config(s.Section):
         stray = self.model_fields_set & DATASET_KEYS
         if self.data.config and stray:
             raise ValueError(f"`{min(stray)}` belongs into {self.data.config}, which `data.config` names")
+        if self.training.per_device_train_batch_size and "batch_size" in self.training.model_fields_set:
+            raise ValueError("training.batch_size and training.per_device_train_batch_size exclude each other")
         _agreed("weight decay", self.training.weight_decay, self.regularization.weight_decay)
         _agreed("dropout", self.model and self.model.dropout_rate, self.regularization.dropout)
         _agreed(
@@ -265,6 +280,24 @@ def _name_of(path: Path) -> str:
     if "configs" in parts[:-1]:
         return "-".join(parts[len(parts) - parts[::-1].index("configs") :])
     return parts[-1]
+
+
+def _translated(document: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the names of TrainingArguments in our own."""
+    training = document.get("training")
+    if not isinstance(training, dict):
+        return document
+    sections = document | {"training": dict(training)}
+    for theirs, (section, ours) in TRAINING_ARGUMENTS.items():
+        if theirs not in training:
+            continue
+        there = dict(sections.get(section) or {})
+        if ours in there:
+            raise ValueError(f"training.{theirs} says what {section}.{ours} says; drop one")
+        sections[section] = there | {ours: sections["training"].pop(theirs)}
+        if section == "training":
+            sections["training"].pop(theirs, None)
+    return sections
 
 
 def _check_live(teachers: tuple[s.TeacherSettings, ...]) -> None:

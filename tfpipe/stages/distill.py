@@ -45,8 +45,8 @@ class Trained:
 
     @property
     def best(self) -> str:
-        """The phase with the best validation top-1."""
-        return max(self.phases, key=lambda phase: self.phases[phase].best_top1)
+        """The phase that is best on validation."""
+        return max(self.phases, key=lambda phase: self.phases[phase].best_score)
 
     def keep_best(self, path: Path) -> None:
         """Copy the best network."""
@@ -106,7 +106,7 @@ def _distill(course: Course, plan: FitPlan, *, taught: bool) -> Progress:
     # Before teachers are loaded: the student and its baseline start from the same weights, whoever teaches.
     student = start_network(course)
     labels, teachers = open_soft_labels(config, course.workspace, course.records, asked=taught)
-    batches = partial(taught_batches, config, course.records, course.card.image_input, labels=labels)
+    batches = partial(taught_batches, config, course.records, course.card.model_input, labels=labels)
     build: Callable[..., Distiller] = Distiller
     if settings.feature_weight and taught:
         build = partial(FeatureDistiller, feature_weight=settings.feature_weight, seed=config.seed)

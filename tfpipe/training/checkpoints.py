@@ -1,6 +1,7 @@
 """What a training run leaves on disk: the state from which it goes on, and networks."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -25,6 +26,8 @@ class Progress:
     """Epochs done."""
     step: int = 0
     """Steps of the next one that are done: the position in the data."""
+    best_score: float = -math.inf
+    """By the metric that the settings choose."""
     best_top1: float = -1.0
     best_epoch: int = 0
     stale_epochs: int = 0

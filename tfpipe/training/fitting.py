@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tfpipe.core.cluster import this_worker
 from tfpipe.core.errors import EnvironmentProblemError
 from tfpipe.core.files import atomic_open
 from tfpipe.core.progress import Advance, progress
+from tfpipe.core.settings import BestMetric
 from tfpipe.training.checkpoints import Checkpoints, Progress, SaveNetwork
 from tfpipe.training.distribution import agree, build_vote, share_out, spread, telling_who_is_gone
 from tfpipe.training.learner import Learner
@@ -41,6 +43,9 @@ class FitPlan:
     checkpoint_s: float
     """Between two saved states."""
     xla: bool = False
+    best_metric: BestMetric = "accuracy"
+    logging_steps: int | None = None
+    """Between two points of the loss in TensorBoard; None: the epochs alone have points."""
 
 
 def fit(
@@ -56,7 +61,7 @@ def fit(
     Args:
         learner: compiled, under `strategy`.
         batches_from: training batches of this worker.
-        validation: batches of (images, targets).
+        validation: batches of (inputs, targets).
         plan: see there.
         save: writes a network to a file.
         strategy: over which devices.
@@ -131,11 +136,27 @@ class _Run:
             self.step(next(batches))
             done.step += 1
             advance(1, note)
+            self._log_step()
             stop, due = self.any_says(told.to_stop, time.monotonic() - self.saved_at > plan.checkpoint_s)
             if stop or due:
                 self._save_state()
             if stop:
                 raise KeyboardInterrupt
+
+    def _log_step(self) -> None:
+        """The mean loss of the epoch so far, and the learning rate, for TensorBoard."""
+        plan, step = self.plan, self.done.epoch * self.plan.steps_per_epoch + self.done.step
+        if not plan.logging_steps or step % plan.logging_steps or not this_worker().is_chief:
+            return
+        with self.step_writer.as_default(step=step):
+            tf.summary.scalar("loss", self.learner.mean_loss.result())
+            tf.summary.scalar("learning_rate", self.learner.optimizer.learning_rate)
+
+    @cached_property
+    def step_writer(self) -> tf.summary.SummaryWriter:
+        """One for all steps: TensorBoard reads the files of one second in no certain order."""
+        checkpoints = self.plan.checkpoints
+        return tf.summary.create_file_writer(str(checkpoints.step_dir / "logs" / checkpoints.phase / "steps"))
 
     def end_epoch(self) -> None:
         """Validate, and keep networks, history and state."""
@@ -159,10 +180,11 @@ class _Run:
     def _note_validation(self, logs: dict[str, float]) -> bool:
         """Whether the epoch's network is the one to keep."""
         done = self.done
-        risen = _score(logs) > max(map(_score, done.history), default=(-1.0, 0.0))
+        score = BEST_METRICS[self.plan.best_metric]
+        risen = all(score(logs) > score(before) for before in done.history)
         done.stale_epochs = 0 if risen else done.stale_epochs + 1
         if risen or not self.plan.save_best:
-            done.best_top1, done.best_epoch = logs["val_top1"], done.epoch
+            done.best_score, done.best_top1, done.best_epoch = score(logs)[0], logs["val_top1"], done.epoch
             return True
         return False
 
@@ -174,7 +196,7 @@ class _Run:
 def _compiled(learner: Learner, strategy: tf.distribute.Strategy, *, xla: bool) -> Step:
     """One step on all devices."""
 
-    @tf.function(jit_compile=xla or None)
+    @tf.function(jit_compile=xla or None, reduce_retracing=True)
     def step(batch: Any) -> None:
         strategy.run(learner.train_step, args=(batch,))
 
@@ -185,10 +207,11 @@ def _compiled_validation(
     network: keras.Model, validation: tf.data.Dataset, strategy: tf.distribute.Strategy
 ) -> Callable[[], dict[str, float]]:
     """A function that passes over the validation batches, on all devices."""
-    metrics = [keras.metrics.CategoricalCrossentropy("loss", from_logits=True), *build_metrics()]
+    loss = keras.metrics.CategoricalCrossentropy("loss", from_logits=True)
+    metrics = [loss, *build_metrics(), keras.metrics.F1Score("macro", name="f1")]
 
-    def measure(images: tf.Tensor, targets: tf.Tensor) -> None:
-        logits = network(images, training=False)
+    def measure(inputs: tf.Tensor, targets: tf.Tensor) -> None:
+        logits = network(inputs, training=False)
         for metric in metrics:
             metric.update_state(targets, logits)
 
@@ -239,11 +262,6 @@ def _note(done: Progress, plan: FitPlan) -> str:
     return f"epoch {done.epoch} of {plan.epochs}: loss {last['loss']:.3f}, val top-1 {last['val_top1']:.3f}"
 
 
-def _score(logs: dict[str, float]) -> tuple[float, float]:
-    """Validation top-1, and among equals, which small splits have many of, the lower loss."""
-    return logs["val_top1"], -logs["val_loss"]
-
-
 def _write_history(done: Progress, plan: FitPlan) -> None:
     """`history.csv`: one line an epoch, the phases of a step one after the other."""
     path, phase = plan.checkpoints.step_dir / "history.csv", plan.checkpoints.phase
@@ -271,3 +289,11 @@ def _write_scalars(epoch: dict[str, float], plan: FitPlan) -> None:
             for name, value in epoch.items():
                 if name != "epoch" and name.startswith("val_") == (part == "validation"):
                     tf.summary.scalar(f"epoch_{name.removeprefix('val_')}", value)
+
+
+BEST_METRICS: dict[BestMetric, Callable[[dict[str, float]], tuple[float, float]]] = {
+    "accuracy": lambda logs: (logs["val_top1"], -logs["val_loss"]),
+    "f1": lambda logs: (logs["val_f1"], -logs["val_loss"]),
+    "loss": lambda logs: (-logs["val_loss"], logs["val_top1"]),
+}
+"""What is best → score, and what decides among equals, which small splits have many of."""

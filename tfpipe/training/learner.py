@@ -9,7 +9,7 @@ from tfpipe.training.losses import HardLoss
 from tfpipe.training.metrics import build_metrics
 
 Targets = Any
-"""What a batch holds beside its images: a tensor or a dictionary of tensors, with (batch, …) each."""
+"""What a batch holds beside its inputs: a tensor or a dictionary of tensors, with (batch, …) each."""
 Gradients = list[tf.Tensor]
 
 
@@ -22,7 +22,7 @@ class Learner(keras.Model):
     The same holds for the replicas of a `tf.distribute` strategy.
 
     Args:
-        network: images (batch, size, size, 3) → logits (batch, num_classes).
+        network: inputs (batch, …) → logits (batch, num_classes).
         accumulation_steps: parts of a batch; must divide each replica's share of it.
     """
 
@@ -40,14 +40,14 @@ class Learner(keras.Model):
         """What the history tells of an epoch."""
         return [self.mean_loss, *self.accuracies]
 
-    def call(self, images: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """(batch, size, size, 3) → logits (batch, num_classes)."""
-        return self.network(images, training=training)
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """(batch, …) → logits (batch, num_classes)."""
+        return self.network(inputs, training=training)
 
     def answer(self, batch: tuple[tf.Tensor, Targets], *, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Logits (batch, num_classes), and what each example costs, (batch,)."""
-        images, targets = batch
-        logits = self(images, training=training)
+        inputs, targets = batch
+        logits = self(inputs, training=training)
         return logits, self.losses_of(targets, logits)
 
     def losses_of(self, targets: Targets, logits: tf.Tensor) -> tf.Tensor:
@@ -101,7 +101,7 @@ class Learner(keras.Model):
 
 
 class Classifier(Learner):
-    """Learns from labels alone. Batches are (images, targets (batch, num_classes)).
+    """Learns from labels alone. Batches are (inputs, targets (batch, num_classes)).
 
     Args:
         network: see `Learner`.
@@ -123,5 +123,8 @@ class Classifier(Learner):
 
 def in_parts(whole: tf.Tensor, count: int) -> tf.Tensor:
     """(batch, …) → (count, batch / count, …)."""
-    size = whole.shape[0]
-    return tf.reshape(whole, (count, size // count if size else -1, *whole.shape[1:]))
+    size = whole.shape[0] // count if whole.shape[0] else None
+    shape = (count, size, *whole.shape[1:])
+    # Texts are as long as their batch: the length is known when it runs.
+    parts = tf.reshape(whole, tf.concat([(count, size or -1), tf.shape(whole)[1:]], axis=0))
+    return tf.ensure_shape(parts, shape)
