@@ -171,7 +171,7 @@ class SeenError(Exception):
 
 
 def test_sampling_reaches_the_training_of_a_teacher(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def look(records: object, image_input: object, epochs: Epochs, **options: object) -> None:
+    def look(records: object, model_input: object, epochs: Epochs, **options: object) -> None:
         np.testing.assert_allclose(epochs.sampling_weights * [3, 12, 40], np.full(3, 55 / 3))
         raise SeenError
 
@@ -181,7 +181,7 @@ def test_sampling_reaches_the_training_of_a_teacher(workspace: Workspace, monkey
 
 
 def test_sampling_reaches_distillation(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def look(config: object, records: object, image_input: object, epochs: Epochs, labels: object) -> None:
+    def look(config: object, records: object, model_input: object, epochs: Epochs, labels: object) -> None:
         # Those that look at the labels beforehand see them unweighted.
         if epochs.sampling_weights is not None:
             np.testing.assert_allclose(epochs.sampling_weights * [3, 12, 40], np.full(3, 55 / 3))
@@ -202,16 +202,14 @@ WORDS = {"joy": ["glad", "sunny", "laughing"], "sadness": ["weeping", "lonely", 
 
 
 def make_texts(split: str, count: int) -> list[Row]:
-    """Every third row says again, in capitals, what the one before it said."""
     rng = np.random.default_rng(len(split))
-    rows: list[Row] = []
-    for number in range(count):
-        label = ("joy", "joy", "sadness")[number // 3 % 3]
-        text = f"day {number} {rng.choice(WORDS[label])} {rng.choice(['today', 'again', 'and so'])}"
-        if number % 3 == 2:
-            text = rows[-1].text.upper() + " "
-        rows.append(Row(f"{split}{number}", label, text=text, split=split))
-    return rows
+    labels = [("joy", "joy", "sadness")[number % 3] for number in range(count)]
+    texts = [f"day {number} {rng.choice(WORDS[label])} {rng.choice(['today', 'again'])}" for number, label in
+             enumerate(labels)]  # fmt: skip
+    return [
+        Row(f"{split}{number}", label, text=text, split=split)
+        for number, (label, text) in enumerate(zip(labels, texts, strict=True))
+    ]
 
 
 @pytest.fixture
@@ -220,19 +218,18 @@ def moods(tmp_path: Path) -> tuple[Workspace, Config]:
     return Workspace(tmp_path), load_config(tmp_path / "moods.yaml")
 
 
-def test_texts_are_scored_once_each(moods: tuple[Workspace, Config]) -> None:
+def test_texts_are_scored_by_their_words(moods: tuple[Workspace, Config]) -> None:
     workspace, config = moods
     rows = [*make_texts("train", 90), *make_texts("validation", 30), *make_texts("test", 30)]
     write_rows(rows, workspace.splits_path(config))
     metrics = baseline.run(config, workspace)
     ids, logits, labels = read_predictions(workspace, config, "baseline")
-    assert ids.tolist() == [f"test{number}" for number in range(30) if number % 3 != 2]
-    assert metrics["num_examples"] == 20
+    assert ids.tolist() == [f"test{number}" for number in range(30)]
+    assert metrics["num_examples"] == 30
     assert metrics["top1_accuracy"] == (logits.argmax(axis=-1) == labels).mean() > 0.9
     assert metrics["macro_f1"] == pytest.approx(f1_score(labels, logits.argmax(axis=-1), average="macro"))
     assert set(metrics["per_class"]) == {"joy", "sadness"}
-    np.testing.assert_allclose(np.exp(logits).sum(axis=-1), np.ones(20), rtol=1e-5)
-    # Rows are counted here, as `evaluate` does.
+    np.testing.assert_allclose(np.exp(logits).sum(axis=-1), np.ones(30), rtol=1e-5)
     assert metrics["per_bucket"]["medium"]["num_classes"] == 2
 
 

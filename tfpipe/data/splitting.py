@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,11 @@ class Columns:
     """Sorted."""
     near: Pairs
     """Rows whose images are nearly the same."""
+
+    def unjoined(self) -> "Columns":
+        """The same rows, as if none had to do with another."""
+        none = np.zeros_like(self.groups)
+        return replace(self, groups=none, contents=none, near=self.near[:0])
 
 
 def gather(rows: Iterable[tuple[Row, Facts]], near_duplicates: Iterable[tuple[str, str]]) -> Columns:

@@ -12,7 +12,6 @@ from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.arrays import RowFile
 from tfpipe.data.assignment import SPLITS
-from tfpipe.data.facts import normalised_text
 from tfpipe.data.records import Records
 from tfpipe.data.rows import Row, iter_rows
 from tfpipe.models.mobilenet import NORMALISATION, build_features
@@ -68,13 +67,13 @@ def _of_images(config: Config, workspace: Workspace) -> Metrics:
 def _features(splits: list[Records], config: Config, workspace: Workspace) -> Array:
     """(examples, channels) of the splits one after the other, on disk; what an interrupted run wrote is kept."""
     network = build_features(config.baseline)
-    image_input = ImageInput(config.baseline.image_size, NORMALISATION.mean, NORMALISATION.scale)
+    model_input = ImageInput(config.baseline.image_size, NORMALISATION.mean, NORMALISATION.scale)
     predict_batch = compiled(network)
     file = RowFile(workspace.step_dir(config, "baseline") / "features.f32", network.output_shape[-1])
     before = 0
     for records in splits:
         title = f"baseline {config.dataset}: features of {records.split}"
-        predict(predict_batch, records, image_input, file, title, before=before)
+        predict(predict_batch, records, model_input, file, title, before=before)
         before += records.num_examples
     return file.read()
 
@@ -113,7 +112,7 @@ def _told(config: Config) -> str:
 
 def _of_texts(config: Config, workspace: Workspace) -> Metrics:
     """Logistic regression on TF-IDF."""
-    splits = _unique_texts(config, workspace)
+    splits = _rows_of_splits(config, workspace)
     classes = sorted({row.label for rows in splits.values() for row in rows})
     number_of = {name: number for number, name in enumerate(classes)}
     if len(classes) < 2:
@@ -148,16 +147,14 @@ def _choose_strength(texts: dict[str, list[str]], labels: dict[str, Array], conf
     return max(accuracies, key=lambda strength: accuracies[strength])
 
 
-def _unique_texts(config: Config, workspace: Workspace) -> dict[str, list[Row]]:
-    """The rows of each split, each text with its label once: a phrase that many wrote is one thing to know.
+def _rows_of_splits(config: Config, workspace: Workspace) -> dict[str, list[Row]]:
+    """The rows of each split.
 
     Raises:
         DataError: when a split has none.
     """
-    unique: dict[tuple[str, ...], Row] = {}
-    for row in iter_rows(workspace.splits_path(config)):
-        unique.setdefault((row.split, normalised_text(row.text), row.label), row)
-    splits = {name: [row for key, row in unique.items() if key[0] == name] for name in SPLITS}
+    rows = list(iter_rows(workspace.splits_path(config)))
+    splits = {name: [row for row in rows if row.split == name] for name in SPLITS}
     for name, rows in splits.items():
         if not rows:
             raise DataError(f"{workspace.splits_path(config)}: no rows in {name}. Check `split` in {config.path}.")

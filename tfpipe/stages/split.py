@@ -28,6 +28,9 @@ SHOWN_ROWS = 1000
 
 SHOWN_CLASSES = 10
 
+REPEATED = "repeated"
+"""The fault of a text that stands on an earlier row, with the same label."""
+
 Faults = dict[str, Counter[str]]
 """Label → fault → rows."""
 
@@ -38,6 +41,9 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     rows = _usable(_iter_audited(config, workspace, "reading"), faults)
     columns = gather(rows, _iter_near_duplicates(config, workspace))
     _check_rows(columns, faults, config, workspace)
+    if config.split.unit == "row":
+        say(f"warning: {config.path}: split.unit is row: what is repeated leaks, and scores will be too good.")
+        columns = columns.unjoined()
     if (columns.given != NO_SPLIT).any():
         split, num_remembered = _given(columns, config, workspace), 0
         deque(_write(split.numbers, config, workspace), maxlen=0)
@@ -84,20 +90,38 @@ def check(path: Path, config: Config | None, workspace: Workspace) -> Metrics:
 
 
 def _iter_audited(config: Config, workspace: Workspace, doing: str) -> Iterator[tuple[Row, Facts]]:
-    """Every row with its facts.
+    """Every row with its facts; of texts with one label, all but the first are repeated.
 
     Raises:
         DataError: when the facts are those of other rows.
     """
     facts_path = workspace.facts_path(config)
     pairs = zip_longest(iter_rows(workspace.raw_path(config)), iter_facts(facts_path))
+    repeats, marks_repeats = _Repeats(), config.task == "text" and config.split.unit == "cluster"
     with progress(f"split {config.dataset}: {doing}", None) as advance:
         for number, (row, facts) in enumerate(pairs, start=1):
             if row is None or facts is None or row.id != facts.id:
                 raise DataError(f"{facts_path}:{number}: facts of other rows. Run `tfpipe audit --force` first.")
-            yield row, facts
+            yield row, repeats.mark(row, facts) if marks_repeats else facts
             if number % SHOWN_ROWS == 0:
                 advance(SHOWN_ROWS)
+
+
+class _Repeats:
+    """Texts that were seen before with the same label: one thing to know, and one to be tested on."""
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[str, str]] = set()
+
+    def mark(self, row: Row, facts: Facts) -> Facts:
+        """The facts, with a fault if the text is repeated."""
+        if facts.fault:
+            return facts
+        text = (facts.sha256, row.label)
+        if text in self.seen:
+            return replace(facts, fault=REPEATED)
+        self.seen.add(text)
+        return facts
 
 
 def _usable(rows: Iterable[tuple[Row, Facts]], faults: Faults) -> Iterator[tuple[Row, Facts]]:
