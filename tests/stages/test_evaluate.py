@@ -136,7 +136,7 @@ def test_plots_are_pictures_and_tensorboard_has_them(folder: Path) -> None:
     (events,) = (folder / "logs").iterdir()
     records = tf.data.TFRecordDataset(str(events)).as_numpy_iterator()
     tags = {value.tag for record in records for value in tf.compat.v1.Event.FromString(record).summary.value}
-    assert tags == names | {"top1_accuracy", "top5_accuracy", "macro_accuracy", "macro_f1", "loss"}
+    assert tags == names | {"top1_accuracy", "top5_accuracy", "macro_accuracy", "macro_f1", "weighted_f1", "loss"}
 
 
 def test_two_models_are_compared_photo_by_photo(workspace: Workspace, metrics: dict[str, Any]) -> None:
@@ -165,7 +165,7 @@ def test_a_twin_differs_nowhere_in_any_resample(workspace: Workspace, metrics: d
     found = evaluate.run(settings(workspace, "teacher", "evaluate.against=[third.yaml]"), workspace)["against"]["third"]
     rows = [row for row in found.values() if "difference" in row]
     rows += [row for numbers in found["by_region"].values() for row in (numbers["top1"], numbers["top5"])]
-    assert len(rows) == 5 + 4
+    assert len(rows) == 6 + 4
     assert {row[key] for row in rows for key in ("difference", "low", "high")} == {0.0}
     evaluate.run(settings(workspace, "teacher", "evaluate.against=[other.yaml]"), workspace)
 
@@ -217,7 +217,7 @@ def test_several_views_are_averaged(workspace: Workspace, metrics: dict[str, Any
     found = evaluate.run(config, workspace)
     network, card = load_model(workspace.best_path(config))
     records = Records(workspace.records_dir(config), "test")
-    (looks,) = look_batches(records, card.image_input, looks=3, batch_size=64).as_numpy_iterator()
+    (looks,) = look_batches(records, card.model_input, looks=3, batch_size=64).as_numpy_iterator()
     expected = np.mean([softmax(network(looks[:, view]).numpy(), axis=-1) for view in range(3)], axis=0)
     _, _, probs, _ = said(workspace, "third")
     np.testing.assert_allclose(probs, expected, rtol=1e-4)

@@ -30,6 +30,7 @@ def by_hand(outcomes: Outcomes, regions: np.ndarray, drawn: np.ndarray) -> dict[
         ("", "top5_accuracy"): top5.mean(),
         ("", "macro_accuracy"): recall_score(labels, answers, labels=np.unique(labels), average="macro"),
         ("", "macro_f1"): f1_score(labels, answers, average="macro", zero_division=0),
+        ("", "weighted_f1"): f1_score(labels, answers, average="weighted", zero_division=0),
         ("", "loss"): outcomes.losses[drawn].mean(),
     }
     for region in ("EU_SW", "EU"):

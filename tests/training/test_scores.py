@@ -13,6 +13,7 @@ from tfpipe.training.scores import (
     per_class_precision,
     per_region,
     score,
+    weighted_f1,
 )
 
 EXAMPLES, CLASSES = 200, 12
@@ -34,6 +35,7 @@ def labels(logits: np.ndarray) -> np.ndarray:
 def test_macro_f1_is_scikit_learns(logits: np.ndarray, labels: np.ndarray) -> None:
     answers = logits.argmax(axis=-1)
     assert macro_f1(answers, labels) == pytest.approx(f1_score(labels, answers, average="macro"))
+    assert weighted_f1(answers, labels) == pytest.approx(f1_score(labels, answers, average="weighted"))
     few = answers[:5]
     expected = f1_score(labels[:5], few, average="macro", zero_division=0)
     assert macro_f1(few, labels[:5]) == pytest.approx(expected)

@@ -18,7 +18,7 @@ CHUNK = 2**22
 LEVEL = 0.95
 """Of the intervals."""
 
-OVER_CLASSES = ("macro_accuracy", "macro_f1")
+OVER_CLASSES = ("macro_accuracy", "macro_f1", "weighted_f1")
 """Scores that are means over classes."""
 
 Array = np.ndarray
@@ -53,6 +53,13 @@ def resample(outcomes: Outcomes, regions: Array, *, resamples: int, seed: int) -
     """
     parts = [_measures(sums, regions) for sums in iter_sums(_sums(outcomes, regions), resamples=resamples, seed=seed)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def resample_means(values: Array, *, resamples: int, seed: int) -> Array:
+    """(resamples,): the mean of numbers (num_examples,), over the examples of each resample."""
+    column = csr_array(values.astype(np.float64)[:, None])
+    sums = [part[:, 0] for part in iter_sums(column, resamples=resamples, seed=seed)]
+    return np.concatenate(sums) / len(values)
 
 
 def iter_sums(columns: csr_array, *, resamples: int, seed: int) -> Iterator[Array]:
@@ -130,11 +137,13 @@ def _measures(sums: Array, regions: Array) -> dict[Measure, Array]:
     wholes, of_region, of_class = np.split(sums, [3, 3 + 3 * len(names)], axis=-1)
     counts, hits, said = np.split(of_class, 3, axis=-1)
     top1, top5, loss = (wholes / len(regions)).T
+    f1 = _ratio(2 * hits, counts + said)
     found: dict[Measure, Array] = {
         ("", "top1_accuracy"): top1,
         ("", "top5_accuracy"): top5,
         ("", "macro_accuracy"): np.nanmean(_ratio(hits, counts), axis=-1),
-        ("", "macro_f1"): np.nanmean(_ratio(2 * hits, counts + said), axis=-1),
+        ("", "macro_f1"): np.nanmean(f1, axis=-1),
+        ("", "weighted_f1"): np.nansum(f1 * counts, axis=-1) / counts.sum(axis=-1),
         ("", "loss"): loss,
     }
     sizes, *rights = np.split(of_region, 3, axis=-1)

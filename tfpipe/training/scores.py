@@ -34,6 +34,7 @@ def score(
         "top5_accuracy": float((outcomes.places < 5).mean()),
         "macro_accuracy": float(np.nanmean(recalls)),
         "macro_f1": macro_f1(outcomes.answers, labels),
+        "weighted_f1": weighted_f1(outcomes.answers, labels),
         "loss": float(outcomes.losses.mean()),
         "lowest_recall": float(np.nanmin(recalls)),
         "num_classes_tested": int((~np.isnan(recalls)).sum()),
@@ -65,9 +66,23 @@ def macro_f1(answers: Array, labels: Array) -> float:
         answers: (batch,) class ids, as said.
         labels: (batch,) class ids, as meant.
     """
-    hits = np.bincount(labels[answers == labels], minlength=max(answers.max(), labels.max()) + 1)
-    both = np.bincount(answers, minlength=len(hits)) + np.bincount(labels, minlength=len(hits))
-    return float((2 * hits[both > 0] / both[both > 0]).mean())
+    f1, _ = _f1_by_class(answers, labels)
+    return float(np.nanmean(f1))
+
+
+def weighted_f1(answers: Array, labels: Array) -> float:
+    """The same, each class by how many examples it has."""
+    f1, sizes = _f1_by_class(answers, labels)
+    return float(np.nansum(f1 * sizes) / sizes.sum())
+
+
+def _f1_by_class(answers: Array, labels: Array) -> tuple[Array, Array]:
+    """F1, not a number where a class is neither said nor meant, and examples of each class."""
+    size = max(answers.max(), labels.max()) + 1
+    hits = np.bincount(labels[answers == labels], minlength=size)
+    sizes = np.bincount(labels, minlength=size)
+    both = np.bincount(answers, minlength=size) + sizes
+    return np.divide(2 * hits, both, out=np.full(size, np.nan), where=both > 0), sizes
 
 
 def per_region(outcomes: Outcomes, regions: Array) -> dict[str, Scores]:

@@ -21,7 +21,7 @@ def build_page(evaluation: Evaluation) -> str:
         f"{evaluation.name} · evaluation",
         _header(evaluation),
         tag("main", sections, confusions(evaluation, album)),
-        remark="all numbers are in metrics.json, each photo in predictions.csv, each class in per_class.csv.",
+        remark="all numbers are in metrics.json, each example in predictions.csv, each class in per_class.csv.",
         style=STYLE_PATH.read_text(encoding="utf-8"),
     )
 
@@ -29,9 +29,10 @@ def build_page(evaluation: Evaluation) -> str:
 def _header(evaluation: Evaluation) -> Html:
     metrics = evaluation.metrics
     views = f", {metrics['views']} views of each" if metrics["views"] > 1 else ""
+    split, things = metrics["split"], evaluation.things
     verdict = (
-        f"{percent(metrics['top1_accuracy'])} of {metrics['num_examples']:,} {metrics['split']} photos are named right"
-        f"{views}. The intervals hold 95 % of {evaluation.resamples:,} bootstrap resamples of whole photos."
+        f"{percent(metrics['top1_accuracy'])} of {metrics['num_examples']:,} {split} {things} are named right"
+        f"{views}. The intervals hold 95 % of {evaluation.resamples:,} bootstrap resamples of whole {things}."
     )
     numbers = [
         tag("div", tag("dt", name), tag("dd", value, tag("small", note))) for name, value, note in _numbers(evaluation)

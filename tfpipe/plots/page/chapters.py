@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from tfpipe.core.page.markup import Html, tag, together
+from tfpipe.core.settings import Task
 
 MOST_REGIONS = 40
 MOST_CLASSES = 40
 """That have a bar each."""
+MOST_LETTERS = 300
+"""Of a text."""
 
 Numbers = Mapping[str, Any]
 """Part of `metrics.json`."""
@@ -33,6 +36,12 @@ class Evaluation:
     """Photos of each class that was tested."""
     photos: Mapping[str, bytes]
     """Id → JPEG bytes, of those that `confusions` names."""
+    task: Task = "image"
+
+    @property
+    def things(self) -> str:
+        """What was judged."""
+        return "texts" if self.task == "text" else "photos"
 
 
 def percent(share: float) -> str:
@@ -63,11 +72,14 @@ def table(head: Iterable[str], rows: Iterable[Html], class_: str | None = None) 
 
 def _against(evaluation: Evaluation) -> Html:
     return together(
-        [_compared(evaluation.name, other, found) for other, found in evaluation.metrics.get("against", {}).items()]
+        [
+            _compared(evaluation.name, other, found, evaluation.things)
+            for other, found in evaluation.metrics.get("against", {}).items()
+        ]
     )
 
 
-def _compared(name: str, other: str, found: Numbers) -> Html:
+def _compared(name: str, other: str, found: Numbers, things: str) -> Html:
     whole = {
         "top1_accuracy": "top-1",
         "top5_accuracy": "top-5",
@@ -82,8 +94,9 @@ def _compared(name: str, other: str, found: Numbers) -> Html:
     rows = [_difference(title, row, reach, name, other) for title, row in lines]
     alone = found["mcnemar"]
     lead = (
-        f"Differences in percentage points, on the same photos and the same resamples. {alone['only_this']:,} photos "
-        f"are right here and wrong there, {alone['only_that']:,} the other way round; McNemar's exact test: "
+        f"Differences in percentage points, on the same {things} and the same resamples. "
+        f"{alone['only_this']:,} {things} are right here and wrong there, {alone['only_that']:,} the other way round; "
+        "McNemar's exact test: "
         f"p = {alone['p_value']:.2g}."
     )
     head = ("", name, other, f"−{100 * reach:.0f} to +{100 * reach:.0f} points", "difference", "95 %", "")
@@ -132,7 +145,7 @@ def _regions(evaluation: Evaluation) -> Html:
     ]
     lead = "The largest first; lines are 95 % intervals."
     more = "" if len(shown) == len(by_region) else f" {len(shown)} of {len(by_region):,} are shown."
-    return section("Regions", lead + more, table(("region", "photos", "top-1", "", "", "top-5", "", ""), rows))
+    return section("Regions", lead + more, table(("region", evaluation.things, "top-1", "", "", "top-5", "", ""), rows))
 
 
 def _buckets(evaluation: Evaluation) -> Html:
@@ -150,9 +163,10 @@ def _buckets(evaluation: Evaluation) -> Html:
         for name, numbers in evaluation.metrics["per_bucket"].items()
         if numbers["num_examples"]
     ]
-    lead = "Classes by how many training photos they have."
+    lead = f"Classes by how many training {evaluation.things} they have."
     below = f"below {100 * evaluation.min_recall:.0f} %"
-    head = ("training photos", "classes", "test photos", "top-1", "", "mean recall", "", below)
+    sets = (f"training {evaluation.things}", "classes", f"test {evaluation.things}")
+    head = (*sets, "top-1", "", "mean recall", "", below)
     return section("Class frequency", lead, table(head, rows))
 
 
@@ -217,7 +231,7 @@ def _reliability(evaluation: Evaluation) -> Html:
         f"How often answers of a confidence are right (bars), and the mean confidence (marks): they should meet. "
         f"Expected calibration error {found['ece']:.3f}, the worst bin's {found['mce']:.3f}."
     )
-    return section("Reliability", lead, table(("confidence", "photos", "", "right", "confidence"), rows))
+    return section("Reliability", lead, table(("confidence", evaluation.things, "", "right", "confidence"), rows))
 
 
 def _matrix(evaluation: Evaluation) -> Html:
@@ -238,7 +252,7 @@ def _matrix(evaluation: Evaluation) -> Html:
     head = [tag("th", tag("span", name), scope="col", title=name) for name in columns]
     grid = tag("table", tag("thead", tag("tr", tag("td"), head)), tag("tbody", rows), class_="matrix")
     which = f"The {len(names)} most confused of {evaluation.num_classes:,} classes. " if others else ""
-    lead = f"{which}Per cents of a row's photos that were said to be the column's class."
+    lead = f"{which}Per cents of a row's {evaluation.things} that were said to be the column's class."
     return section("What is taken for what", lead, tag("div", grid, class_="wide"))
 
 
@@ -256,9 +270,54 @@ def _bar(share: float, interval: Mapping[str, float] | None = None, kind: str | 
     )
 
 
+def _texts(evaluation: Evaluation) -> Html:
+    """Only texts have a length and an author."""
+    per_length, per_author = (evaluation.metrics.get(name, {}) for name in ("per_length", "per_author"))
+    if not per_length:
+        return together()
+    lead = "Lines are 95 % intervals."
+    parts = [section("Length", lead, table(("words", "texts", "top-1", "", ""), _shares(per_length)))]
+    if per_author:
+        lead = f"The {len(per_author)} with most texts. {lead}"
+        parts.append(section("Authors", lead, table(("author", "texts", "top-1", "", ""), _shares(per_author))))
+    return together(parts)
+
+
+def _shares(sets: Mapping[str, Numbers]) -> list[Html]:
+    return [
+        tag(
+            "tr",
+            tag("th", name, scope="row", title=name),
+            tag("td", f"{numbers['num_examples']:,}", class_="number"),
+            _bar(numbers["top1_accuracy"], numbers["interval"]),
+            tag("td", percent(numbers["top1_accuracy"]), class_="number"),
+            tag("td", span(numbers["interval"]), class_="range"),
+        )
+        for name, numbers in sets.items()
+    ]
+
+
+def _mistakes(evaluation: Evaluation) -> Html:
+    mistakes = evaluation.metrics.get("surest_mistakes", [])
+    if not mistakes:
+        return together()
+    rows = [
+        tag(
+            "tr",
+            tag("td", percent(each["confidence"]), class_="number"),
+            tag("td", each["answer"]),
+            tag("td", each["label"]),
+            tag("td", each["text"][:MOST_LETTERS], class_="text"),
+        )
+        for each in mistakes
+    ]
+    lead = "The answers that the model was surest of, and that the labels deny. Wrong labels show here."
+    return section("Surest mistakes", lead, table(("confidence", "said", "labelled", "text"), rows))
+
+
 def _by_size(by_region: Mapping[str, Numbers]) -> list[tuple[str, Numbers]]:
     return sorted(by_region.items(), key=lambda pair: (-pair[1]["num_examples"], pair[0]))
 
 
-CHAPTERS = (_against, _regions, _buckets, _classes, _matrix, _reliability)
+CHAPTERS = (_against, _regions, _buckets, _classes, _matrix, _reliability, _texts, _mistakes)
 """In their order on the page."""

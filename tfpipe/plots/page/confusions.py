@@ -8,7 +8,7 @@ from tfpipe.plots.page.chapters import Evaluation, Numbers, percent, section
 def confusions(evaluation: Evaluation, album: Album) -> Html:
     """The pairs, those with most mistakes first; nothing where there are none."""
     pairs = evaluation.metrics["confusions"]
-    if not pairs:
+    if not pairs or evaluation.task == "text":
         return together()
     lead = (
         "Left, the mistake that the model was surest of; right, the photo of the other class that it knows best. "

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tfpipe.core.config import Config
+from tfpipe.core.errors import ConfigError
 from tfpipe.core.files import read_json, write_json
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
@@ -20,7 +21,8 @@ from tfpipe.stages.evaluate.predictions import (
     save_predictions,
 )
 from tfpipe.stages.evaluate.report import write_report
-from tfpipe.stages.evaluate.tables import write_per_class, write_predictions
+from tfpipe.stages.evaluate.tables import write_confusions, write_per_class, write_predictions
+from tfpipe.stages.evaluate.texts import measure_texts, write_classification_report
 from tfpipe.training.bootstrap import resample, score_interval, share_interval
 from tfpipe.training.comparison import Draws
 from tfpipe.training.confusions import most_confused, surest_right
@@ -34,6 +36,8 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     make_reproducible(config.seed, deterministic=config.deterministic)
     folder = workspace.step_dir(config, "evaluate")
     records = Records(workspace.records_dir(config), config.evaluate.split)
+    if records.task == "text" and config.evaluate.views > 1:
+        raise ConfigError(f"{config.path}: evaluate.views: {config.evaluate.views} looks at a text show the same.")
     said = _predict_split(records, config, workspace)
     train_counts = count_training(config, workspace, said.classes)
     draws = resample(said.outcomes, said.regions, resamples=config.evaluate.resamples, seed=config.seed)
@@ -49,11 +53,15 @@ def run(config: Config, workspace: Workspace) -> Metrics:
         | _gain(scores["top1_accuracy"], config, workspace)
         | _with_intervals(scores, draws)
         | {"confusions": _confusions(said, config.evaluate.num_confusions)}
+        | (measure_texts(said, records, config) if records.task == "text" else {})
         | compare_with_others(said, draws, config, workspace)
     )
     write_predictions(said, folder / "predictions.csv")
     write_per_class(said, train_counts, folder / "per_class.csv")
+    write_confusions(said, folder / "confusion.json")
     write_json(metrics["by_region"], folder / "eval_by_region.json")
+    if records.task == "text":
+        write_classification_report(said, folder / "classification_report.txt")
     write_report(said, metrics, records, config, workspace)
     return metrics
 
@@ -65,7 +73,7 @@ def _predict_split(records: Records, config: Config, workspace: Workspace) -> Pr
     folder = workspace.step_dir(config, "evaluate")
     file = RowFile(folder / "logits.f32", len(card.classes))
     title = f"evaluate {config.name}"
-    predict(compiled(network), records, card.image_input, file, title, views=config.evaluate.views)
+    predict(compiled(network), records, card.model_input, file, title, views=config.evaluate.views)
     ids, regions, labels = records.facts()
     said = Predictions(ids, regions, card.classes, judge(file.read(), labels))
     save_predictions(folder, said.columns() | {"logits": file.read()})

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfpipe.core.config import Config
 from tfpipe.core.files import atomic_open
-from tfpipe.core.inputs import ImageInput
+from tfpipe.core.inputs import ImageInput, ModelInput
 from tfpipe.core.progress import track
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.arrays import RowFile
@@ -26,7 +26,7 @@ from tfpipe.training.outcomes import Outcomes, mean_log_probs
 BATCH = 64
 Array = np.ndarray
 Predict = Callable[[tf.Tensor], tf.Tensor]
-"""(batch, size, size, 3) → (batch, columns)."""
+"""Inputs (batch, …) → (batch, columns)."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def compiled(network: keras.Model) -> Predict:
 def predict(
     network: Predict,
     records: Records,
-    image_input: ImageInput,
+    model_input: ModelInput,
     answers: RowFile,
     title: str,
     *,
@@ -102,17 +102,18 @@ def predict(
     # Only whole batches are kept: in a batch of another size, an answer may differ in its last bit.
     first = done // BATCH * BATCH
     left = -(-(records.num_examples - first) // BATCH)
-    said = _iter_said(network, records, image_input, first, views)
+    said = _iter_said(network, records, model_input, first, views)
     answers.extend(track(said, title, left), first=before + first)
 
 
-def _iter_said(network: Predict, records: Records, image_input: ImageInput, first: int, views: int) -> Iterator[Array]:
+def _iter_said(network: Predict, records: Records, model_input: ModelInput, first: int, views: int) -> Iterator[Array]:
     """(batch, columns), batch after batch."""
     if views == 1:
-        for images, _ in evaluation_batches(records, image_input, batch_size=BATCH, first=first):
+        for images, _ in evaluation_batches(records, model_input, batch_size=BATCH, first=first):
             yield network(images).numpy()
         return
-    for looks in look_batches(records, image_input, looks=views, batch_size=BATCH, first=first):
+    assert isinstance(model_input, ImageInput)
+    for looks in look_batches(records, model_input, looks=views, batch_size=BATCH, first=first):
         yield mean_log_probs(np.stack([network(looks[:, view]).numpy() for view in range(views)]))
 
 

@@ -22,10 +22,9 @@ from tfpipe.plots.page import build_page
 from tfpipe.plots.page.chapters import Evaluation
 from tfpipe.plots.tensorboard import write_summaries
 from tfpipe.stages.evaluate.predictions import Predictions
+from tfpipe.stages.evaluate.tables import MOST_CLASSES
 from tfpipe.training.confusions import confused_classes, confusion_matrix
 
-MOST_CLASSES = 20
-"""In the matrix of confusions."""
 MOST_PICTURED = 24
 """Confused pairs with photos, which are read from all of the records."""
 
@@ -46,7 +45,8 @@ def write_report(said: Predictions, metrics: Metrics, records: Records, config: 
         matrix_classes=[said.classes[number] for number in classes],
         num_classes=len(said.classes),
         class_sizes={said.classes[number]: int(count) for number, count in enumerate(sizes) if count},
-        photos=_photos(said, metrics, records),
+        photos=_photos(said, metrics, records) if records.task == "image" else {},
+        task=records.task,
     )
     with atomic_open(folder / "report.html") as file:
         file.write(build_page(evaluation))
@@ -60,7 +60,7 @@ def _photos(said: Predictions, metrics: Metrics, records: Records) -> dict[str, 
     pairs = metrics["confusions"][:MOST_PICTURED]
     ids = {pair[key] for pair in pairs for key in ("example", "counterpart") if pair[key]}
     numbers = np.flatnonzero(np.isin(said.ids, sorted(ids)))
-    return {str(said.ids[number]): content for number, content in records.images(numbers.tolist()).items()}
+    return {str(said.ids[number]): content for number, content in records.contents(numbers.tolist()).items()}
 
 
 def _plot(evaluation: Evaluation, folder: Path) -> Iterator[Path]:

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tfpipe.core.files import atomic_open
+from tfpipe.core.files import atomic_open, write_json
 from tfpipe.stages.evaluate.predictions import Predictions
+from tfpipe.training.confusions import confused_classes, confusion_matrix
 from tfpipe.training.scores import per_class_accuracy, per_class_precision
+
+MOST_CLASSES = 20
+"""In the matrix of confusions."""
 
 Array = np.ndarray
 
@@ -49,6 +53,16 @@ def write_per_class(said: Predictions, train_counts: Array, path: Path) -> None:
         if examples[number]
     )
     _write(head, rows, path)
+
+
+def write_confusions(said: Predictions, path: Path) -> None:
+    """How many examples of each class were said to be which; of many classes, those that are confused most."""
+    classes = confused_classes(said.outcomes, MOST_CLASSES)
+    matrix = confusion_matrix(said.outcomes, classes)
+    columns = slice(None, None if len(classes) < len(said.classes) else -1)
+    named = [said.classes[number] for number in classes]
+    others = [] if len(classes) == len(said.classes) else ["others"]
+    write_json({"labels": named, "answers": [*named, *others], "matrix": matrix[:, columns].tolist()}, path)
 
 
 def _next_likeliest(answers: Array, probs: Array, name_of: Sequence[str]) -> list[str]:
