@@ -1,10 +1,12 @@
 """The command line: parse, call the steps, print. TensorFlow is imported by the steps that need it."""
 
+import csv
 import json
 import os
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +221,57 @@ def _example(name: str) -> str:
 
 for _step in (*STEPS.values(), RUN):
     _command(_step.name, _step.summary)
+
+
+@main.command(
+    "predict",
+    help="Say what texts or photos are, calibrated, or that it is not conclusive.\n\n"
+    "INPUTS are texts, or paths of photos; `-` reads them from standard input, one a line.\n\n"
+    "\b\nExample:\n"
+    '  tfpipe predict --config configs/emotions_teacher.yaml "i feel blessed to be here"\n'
+    "  tfpipe predict --config configs/student.yaml photo.jpg --json\n"
+    "  tfpipe predict --config configs/emotions_teacher.yaml --csv diary.csv --column texto_diario > answers.csv",
+)
+@click.option("--config", "path", type=click.Path(path_type=Path), required=True, help="Settings file (YAML).")
+@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override one setting.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line, with all probabilities.")
+@click.option(
+    *("--csv", "csv_path"),
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Read the rows of a CSV file; print CSV, their columns and the answers'.",
+)
+@click.option("--column", default="text", show_default=True, help="Of the CSV file: texts, or paths of photos.")
+@click.argument("inputs", nargs=-1)
+def predict(
+    path: Path, overrides: tuple[str, ...], as_json: bool, csv_path: Path | None, column: str, inputs: tuple[str, ...]
+) -> None:
+    """Train what is missing, then answer, batch by batch."""
+    if bool(csv_path) == bool(inputs):
+        raise click.UsageError("Give either INPUTS or --csv.")
+    from tfpipe.core.config import load_config
+    from tfpipe.core.workspace import Workspace
+    from tfpipe.stages.predict import iter_answers, iter_csv, iter_given
+    from tfpipe.stages.runner import run_step
+
+    run_step("calibrate", path, overrides)
+    config = load_config(path, overrides)
+    asked = iter_csv(csv_path, column, config) if csv_path else iter_given(inputs, config)
+    answers = iter_answers(asked, config, Workspace())
+    if as_json:
+        for answer in answers:
+            click.echo(json.dumps(answer.to_json(), ensure_ascii=False))
+    elif csv_path:
+        _print_csv(answer.to_row() for answer in answers)
+    else:
+        for answer in answers:
+            click.echo(answer.told())
+
+
+def _print_csv(rows: Iterator[dict[str, str]]) -> None:
+    writer = None
+    for row in rows:
+        if writer is None:
+            writer = csv.DictWriter(sys.stdout, list(row), lineterminator="\n")
+            writer.writeheader()
+        writer.writerow(row)
