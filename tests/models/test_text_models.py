@@ -15,9 +15,8 @@ from tfpipe.core.settings import DataSettings, ModelSettings
 from tfpipe.data.tokens import build_encode_array
 from tfpipe.models import build_model, input_of
 from tfpipe.models.saving import Card, load_model, save_model
-from tfpipe.models.text_folder import read_shape, write_folder
+from tfpipe.models.text_folder import write_folder
 from tfpipe.models.tokenizer import read_text_input
-from tfpipe.models.transformers_folder import read_config
 
 torch = pytest.importorskip("torch", reason="needs the extra `judge`")
 transformers = pytest.importorskip("transformers", reason="needs the extra `judge`")
@@ -135,14 +134,12 @@ def test_a_folder_that_we_wrote_is_read_by_transformers(written: tuple[str, Path
     kind, folder, judge = written
     folder_with_pad(folder, kind)
     network, text_input = build(kind, folder, EMOTIONS)
-    shape = read_shape(folder, read_config(folder))
     write_folder(
         network,
         tmp_path,
         kind=kind.replace("_", "-"),
         classes=EMOTIONS,
-        tokenizer=text_input.tokenizer,
-        shape=shape,
+        text_input=text_input,
     )
     again = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     ids = padded_ids(text_input.pad_id)

@@ -25,7 +25,7 @@ DATASET: dict[str, Any] = {
 }
 TEACHER: dict[str, Any] = {
     "data": {"config": "dataset.yaml", "max_length": 24, "augmentation": "none"},
-    "model": {"name": "bert_tiny", "tokenizer": "words", "pooling": "mean", "dropout_rate": 0.1},
+    "model": {"name": "bert_tiny", "tokenizer": "words", "dropout_rate": 0.1},
     "training": {"num_train_epochs": 4, "per_device_train_batch_size": 16, "learning_rate": 2e-3, "logging_steps": 2,
                  "metric_for_best_model": "f1", "load_best_model_at_end": True},
     "calibrate": {"resamples": 50},

@@ -175,6 +175,24 @@ def test_predict_answers_a_text_standard_input_and_a_file(teacher: Config, tmp_p
         assert "Traceback" not in result.output
 
 
+def test_the_export_is_a_folder_that_transformers_reads(workspace: Workspace, teacher: Config) -> None:
+    transformers = pytest.importorskip("transformers", reason="needs the extra `judge`")
+    torch = pytest.importorskip("torch", reason="needs the extra `judge`")
+    run_step("export", Path("teacher.yaml"))
+    folder = workspace.exported_dir(teacher)
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+    network = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    with np.load(workspace.step_dir(teacher, "evaluate") / "predictions.npz") as saved:
+        ids, logits = saved["ids"][:20], saved["logits"][:20]
+    texts = {row.id: row.text for row in iter_rows(workspace.splits_path(teacher))}
+    for row_id, expected in zip(ids, logits, strict=True):
+        asked = torch.tensor([tokenizer(texts[str(row_id)])["input_ids"]])
+        with torch.no_grad():
+            found = network(asked).logits[0].numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert (folder / "calibration.json").is_file()
+
+
 def test_a_text_of_a_megabyte_is_read_as_far_as_the_model_reads(teacher: Config) -> None:
     long = f"{OWN['anger']} " * 45_000
     short = " ".join(long.split()[:22])
@@ -189,6 +207,12 @@ def test_a_student_learns_from_its_teachers_words(workspace: Workspace, teacher:
     assert metrics["top1_accuracy"] > 0.6
     labelled = json.loads((workspace.step_dir(settings(workspace, "student"), "label") / "metrics.json").read_text())
     assert labelled["views"] == 2
+
+
+@pytest.mark.parametrize("step", ["quantize", "verify"])
+def test_steps_towards_a_page_say_that_texts_have_none(there: None, teacher: Config, step: str) -> None:
+    with pytest.raises(ConfigError, match=f"`{step}` is for photos: texts have no page yet"):
+        run_step(step, Path("teacher.yaml"))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Text classifiers: RoBERTa, XLM-R, BERT and DistilBERT, from folders, presets, or from nothing but a tokenizer."""
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,11 @@ def build(kind: str, settings: ModelSettings, options: BuildOptions) -> keras.Mo
     if config:
         read_weights(network, folder, config, classes=options.classes)
     return network
+
+
+def kind_of(name: str) -> str:
+    """The key of `DIALECTS` that a model's name begins with."""
+    return next(kind for kind in DIALECTS if re.fullmatch(_pattern(kind), name))
 
 
 def input_of(kind: str, settings: ModelSettings, data: DataSettings) -> TextInput:

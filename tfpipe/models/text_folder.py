@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from tfpipe.core.errors import ConfigError
+from tfpipe.core.inputs import TextInput
 from tfpipe.models.text_encoder import EncoderShape
 from tfpipe.models.transformers_folder import CONFIG
 
@@ -171,19 +172,25 @@ def read_weights(network: keras.Model, folder: Path, config: Mapping[str, Any], 
 
 
 def write_folder(
-    network: keras.Model, folder: Path, *, kind: str, classes: Sequence[str], tokenizer: str, shape: EncoderShape
+    network: keras.Model, folder: Path, *, kind: str, classes: Sequence[str], text_input: TextInput
 ) -> None:
     """Write a fitted classifier so that `AutoModelForSequenceClassification.from_pretrained(folder)` reads it.
 
     Args:
-        network: of `build_network`, with a dense layer above the first token.
+        network: of `build_network`.
         folder: exists.
         kind: a key of `DIALECTS`.
         classes: of the logits.
-        tokenizer: the text of a `tokenizer.json`.
-        shape: of the network.
+        text_input: with the tokenizer.
+
+    Raises:
+        ConfigError: when the head reads the mean of the tokens, which no classifier of transformers does.
     """
-    dialect = DIALECTS[kind]
+    if "head_dense" not in {layer.name for layer in network.layers}:
+        raise ConfigError(
+            "model.pooling: mean: transformers' classifiers read the first token. Train one with `pooling: first`."
+        )
+    dialect, shape = DIALECTS[kind], _shape_of(network)
     words, positions = (network.get_layer(f"{name}_embedding").get_weights()[0] for name in ("token", "position"))
     tensors = {f"{dialect.prefix}{dialect.words}.weight": words}
     above = np.zeros((dialect.first_position, shape.hidden_dim), np.float32)
@@ -196,9 +203,23 @@ def write_folder(
         kernel, bias = network.get_layer(ours).get_weights()
         tensors |= {f"{theirs}.weight": np.ascontiguousarray(kernel.T), f"{theirs}.bias": bias}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    config = _config(kind, classes, shape)
+    config = _config(kind, classes, shape) | {"pad_token_id": text_input.pad_id}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
-    (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+    (folder / "tokenizer.json").write_text(text_input.tokenizer, encoding="utf-8")
+
+
+def _shape_of(network: keras.Model) -> EncoderShape:
+    vocabulary_size, hidden_dim = network.get_layer("token_embedding").get_weights()[0].shape
+    return EncoderShape(
+        vocabulary_size=vocabulary_size,
+        num_positions=len(network.get_layer("position_embedding").get_weights()[0]),
+        num_layers=sum(layer.name.endswith("_query") for layer in network.layers),
+        num_heads=network.get_layer("layer_0_attention").num_heads,
+        hidden_dim=hidden_dim,
+        intermediate_dim=network.get_layer("layer_0_intermediate").units,
+        layer_norm_epsilon=network.get_layer("embeddings_norm").epsilon,
+        head_activation=keras.activations.serialize(network.get_layer("head_dense").activation),
+    )
 
 
 def _config(kind: str, classes: Sequence[str], shape: EncoderShape) -> dict[str, Any]:
@@ -208,8 +229,6 @@ def _config(kind: str, classes: Sequence[str], shape: EncoderShape) -> dict[str,
     extra: dict[str, Any] = {}
     if dialect.epsilon is None:
         extra = {"layer_norm_eps": shape.layer_norm_epsilon, "type_vocab_size": 1 if dialect.first_position else 2}
-    if dialect.first_position:
-        extra |= {"pad_token_id": dialect.first_position - 1, "bos_token_id": 0, "eos_token_id": 2}
     return {
         "model_type": kind,
         "architectures": [dialect.architecture],

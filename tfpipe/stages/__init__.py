@@ -92,6 +92,7 @@ def _calibrate_needs(config: Config) -> list[Need]:
 
 def _quantize_needs(config: Config) -> list[Need]:
     """Where it trains, also what taught the student."""
+    _refuse_texts(config, "quantize")
     needs = [(_dataset(config), "pack"), _fitted(config), (config, "calibrate")]
     if config.quantize.method == "post_training":
         return needs
@@ -104,22 +105,34 @@ def _quantize_needs(config: Config) -> list[Need]:
 
 
 def _export_needs(config: Config) -> list[Need]:
+    if _dataset(config).task == "text":
+        return [_fitted(config), (config, "calibrate")]
     before = ("evaluate", "calibrate", "quantize")
     return [(_dataset(config), "pack"), _fitted(config), *((config, step) for step in before)]
 
 
 def _verify_needs(config: Config) -> list[Need]:
+    _refuse_texts(config, "verify")
     return [(_dataset(config), "pack"), (config, "export")]
 
 
 def _run_needs(config: Config) -> list[Need]:
-    """Everything to a verified page; a teacher's settings end with its evaluation."""
+    """Everything to a verified page; a teacher's settings, and those of texts, end before."""
     if config.role == "dataset":
         return [(config, "baseline")]
     if config.role == "teacher":
         return [(config, "evaluate")]
     teachers: list[Need] = [(t, "evaluate") for t in config.teacher_configs if t]
-    return [*teachers, (config, "evaluate"), (config, "calibrate"), (config, "verify")]
+    last = "export" if _dataset(config).task == "text" else "verify"
+    return [*teachers, (config, "evaluate"), (config, "calibrate"), (config, last)]
+
+
+def _refuse_texts(config: Config, step: str) -> None:
+    if _dataset(config).task == "text":
+        raise ConfigError(
+            f"{config.path}: `{step}` is for photos: texts have no page yet. "
+            f"`tfpipe export --config {config.path}` writes a folder that transformers reads."
+        )
 
 
 def _expect_role(config: Config, role: Role, step: str) -> None:
@@ -176,6 +189,12 @@ def _distill_fingerprint(config: Config) -> str:
 def _distill_outputs(config: Config, workspace: Workspace) -> list[Path]:
     names = ("best.keras", "baseline.keras") if config.distillation.baseline else ("best.keras",)
     return _in_step_dir("distill", *names)(config, workspace)
+
+
+def _export_outputs(config: Config, workspace: Workspace) -> list[Path]:
+    names = ("saved_model", *get_args(Precision), "float32.tflite", "float16.tflite")
+    of_step = [] if _dataset(config).task == "text" else _in_step_dir("export", *names)(config, workspace)
+    return [workspace.exported_dir(config), *of_step]
 
 
 def _in_step_dir(step: str, *names: str) -> Callable[[Config, Workspace], list[Path]]:
@@ -332,11 +351,7 @@ STEPS = {
             summary="Convert to TensorFlow.js and TensorFlow Lite, and build the page.",
             sections=("data.region", "export"),
             needs=_export_needs,
-            outputs=lambda config, workspace: [
-                workspace.exported_dir(config),
-                *_in_step_dir("export", "saved_model", *get_args(Precision))(config, workspace),
-                *_in_step_dir("export", "float32.tflite", "float16.tflite")(config, workspace),
-            ],
+            outputs=_export_outputs,
             version=4,
         ),
         Step(

@@ -9,8 +9,8 @@ import numpy as np
 
 from tfpipe.core.config import Config
 from tfpipe.core.errors import MismatchError
-from tfpipe.core.files import read_json, sha256_json, write_json
-from tfpipe.core.inputs import ImageInput
+from tfpipe.core.files import atomic_path, read_json, sha256_json, write_json
+from tfpipe.core.inputs import ImageInput, TextInput
 from tfpipe.core.settings import Precision
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
@@ -23,6 +23,8 @@ from tfpipe.exporters.site import Example, Site, build_site
 from tfpipe.exporters.tfjs import convert
 from tfpipe.exporters.tflite import export_tflite
 from tfpipe.models.saving import Card, load_model
+from tfpipe.models.text import kind_of
+from tfpipe.models.text_folder import write_folder
 from tfpipe.quantization.grid import on_grid
 from tfpipe.quantization.precisions import in_float16
 from tfpipe.stages.portable import load_portable
@@ -36,8 +38,10 @@ NUM_GOLDEN = 2
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:
-    """Convert in every precision; the page gets the one that the settings name."""
+    """Convert in every precision; the page gets the one that the settings name. Texts get a folder of transformers."""
     make_reproducible(config.seed, deterministic=False)
+    if config.dataset_config.task == "text":
+        return _export_text(config, workspace)
     folded, card = load_portable(config, workspace)
     calibration = read_calibration(config, workspace, card)
     sizes = _convert(config, workspace, (folded, card), calibration)
@@ -62,6 +66,19 @@ def run(config: Config, workspace: Workspace) -> Metrics:
         "page": (workspace.exported_dir(config) / "index.html").as_posix(),
         "regions": measure_regions(seen, calibration["temperature"], config, workspace),
     }
+
+
+def _export_text(config: Config, workspace: Workspace) -> Metrics:
+    """What `AutoModelForSequenceClassification` and `AutoTokenizer` read, with the calibration beside it."""
+    network, card = load_model(workspace.best_path(config))
+    assert isinstance(card.model_input, TextInput)
+    calibration, target = read_calibration(config, workspace, card), workspace.exported_dir(config)
+    with atomic_path(target) as folder:
+        folder.mkdir()
+        kind = kind_of(card.name)
+        write_folder(network, folder, kind=kind, classes=card.classes, text_input=card.model_input)
+        write_json(calibration, folder / "calibration.json")
+    return {"folder": target.as_posix(), "num_bytes": sum(file.stat().st_size for file in target.iterdir())}
 
 
 def tflite_path(config: Config, workspace: Workspace) -> Path:
