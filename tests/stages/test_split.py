@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from tfpipe.cli import main
 from tfpipe.core.config import Config, load_config
-from tfpipe.core.errors import CriterionError, DataError, MissingArtifactError
+from tfpipe.core.errors import DataError, MissingArtifactError
 from tfpipe.core.files import sha256_bytes
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.facts import Facts
@@ -120,40 +120,6 @@ def test_texts_are_split_by_their_normalised_words(config: Config) -> None:
     assert all(len({splits()[str(3 * n + m)] for m in range(3)}) == 1 for n in range(30))
     assert read()["0"]["text"] == "Day 0"
     assert "path" not in read()["0"]
-
-
-def lay_texts(*settings: str) -> tuple[dict[str, Any], Config]:
-    """Thirty texts that three wrote each; of every tenth text one says that it is another mood."""
-    rows = [
-        Row(str(number), "joy" if number % 30 else "sadness", text=f"Day {number // 3}", group=f"a{number % 3}")
-        for number in range(90)
-    ]
-    lay(rows, [Facts(row.id, sha256=sha256_bytes(row.text.lower().encode()), num_chars=len(row.text)) for row in rows])
-    config = load_config(Path("x.yaml"), ("task=text", *settings))
-    return split.run(config, Workspace()), config
-
-
-def test_of_texts_with_one_label_the_first_row_stays(config: Config) -> None:
-    metrics, _ = lay_texts("split={train: 0.6, validation: 0.2, test: 0.2}")
-    assert metrics["excluded"] == {"repeated": 57}
-    kept = [(row["text"], row["label"]) for row in read().values()]
-    assert len(kept) == len(set(kept)) == 33
-    both = {text for text, label in kept if label == "sadness"}
-    assert len(both) == 3
-    assert all(len({row["split"] for row in read().values() if row["text"] == text}) == 1 for text in both)
-    assert {row["fault"] for row in read("excluded").values()} == {"repeated"}
-
-
-def test_row_by_row_all_rows_stay_and_leak_and_it_is_told(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
-    metrics, leaky = lay_texts("split={unit: row}")
-    assert metrics["num_clusters"] == metrics["num_rows"] == 90
-    assert "split.unit is row" in capsys.readouterr().err
-    by_text: dict[str, set[str]] = {}
-    for row in read().values():
-        by_text.setdefault(row["text"], set()).add(row["split"])
-    assert max(map(len, by_text.values())) > 1
-    with pytest.raises(CriterionError, match="leaks"):
-        split.check(Path("data/d/splits.jsonl"), leaky, Workspace())
 
 
 def test_the_plans_script_for_the_regional_subset_runs_on_it(config: Config, capsys: pytest.CaptureFixture) -> None:

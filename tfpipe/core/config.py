@@ -291,12 +291,10 @@ def _translated(document: dict[str, Any]) -> dict[str, Any]:
     for theirs, (section, ours) in TRAINING_ARGUMENTS.items():
         if theirs not in training:
             continue
-        there = dict(sections.get(section) or {})
+        value, there = sections["training"].pop(theirs), sections.get(section) or {}
         if ours in there:
             raise ValueError(f"training.{theirs} says what {section}.{ours} says; drop one")
-        sections[section] = there | {ours: sections["training"].pop(theirs)}
-        if section == "training":
-            sections["training"].pop(theirs, None)
+        sections[section] = {**there, ours: value}
     return sections
 
 

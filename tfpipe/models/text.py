@@ -1,4 +1,4 @@
-"""Text classifiers: RoBERTa, XLM-R, BERT and DistilBERT, from folders, presets, or from nothing but a tokenizer."""
+"""Text classifiers: RoBERTa, XLM-R, BERT and DistilBERT, from folders, or from nothing but a tokenizer."""
 
 import re
 from functools import partial

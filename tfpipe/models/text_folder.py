@@ -20,7 +20,6 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 
 Array = np.ndarray
-Tensors = Mapping[str, Array]
 Names = dict[str, str]
 """Layer of ours, in which `{n}` is the number of a block, → name of theirs, without `.weight` and `.bias`."""
 
@@ -150,11 +149,8 @@ def read_shape(folder: Path, config: Mapping[str, Any]) -> EncoderShape:
     return EncoderShape(**sizes, layer_norm_epsilon=epsilon, head_activation=dialect.head_activation)
 
 
-def read_weights(network: keras.Model, folder: Path, config: Mapping[str, Any], *, classes: Sequence[str]) -> bool:
+def read_weights(network: keras.Model, folder: Path, config: Mapping[str, Any], *, classes: Sequence[str]) -> None:
     """Fill an encoder of the folder's shape; the head too, if the folder's was fitted to these very classes.
-
-    Returns:
-        Whether the head's logits are the folder's.
 
     Raises:
         ConfigError: when there are no weights, or one is missing or of another shape.
@@ -168,7 +164,7 @@ def read_weights(network: keras.Model, folder: Path, config: Mapping[str, Any], 
     _assign(network, "position_embedding", [position_rows], folder)
     for ours, theirs in _numbered(dialect.layers, network):
         _assign(network, ours, tensors.of_layer(prefix + theirs), folder)
-    return _read_head(network, dialect, tensors, prefix, _order(config, classes), folder)
+    _read_head(network, dialect, tensors, prefix, _order(config, classes), folder)
 
 
 def write_folder(
@@ -281,17 +277,15 @@ def _weight_files(folder: Path) -> list[Path]:
 
 def _read_head(
     network: keras.Model, dialect: Dialect, tensors: _Tensors, prefix: str, order: list[int] | None, folder: Path
-) -> bool:
+) -> None:
     """The dense layer if there is one, and the logits if their classes are ours."""
     layers = {layer.name for layer in network.layers}
     dense, logits = dialect.head["head_dense"], dialect.head["logits"]
     dense = dense if prefix else dense.removeprefix(dialect.prefix)
     if "head_dense" in layers and f"{dense}.weight" in tensors.values:
         _assign(network, "head_dense", tensors.of_layer(dense), folder)
-    if order is None or f"{logits}.weight" not in tensors.values or "head_dense" not in layers:
-        return False
-    _assign(network, "logits", [part[..., order] for part in tensors.of_layer(logits)], folder)
-    return True
+    if order is not None and f"{logits}.weight" in tensors.values and "head_dense" in layers:
+        _assign(network, "logits", [part[..., order] for part in tensors.of_layer(logits)], folder)
 
 
 def _order(config: Mapping[str, Any], classes: Sequence[str]) -> list[int] | None:
