@@ -204,6 +204,8 @@ def test_what_is_wrong_with_a_folder_is_said_in_a_sentence(written: tuple[str, P
         shutil.copytree(folder, tmp_path / name)
         return tmp_path / name
 
+    with pytest.raises(ConfigError, match=rf"does not fit {kind}_base \(.* \(32, 3, 4\) there"):
+        build(f"{kind}_base", folder, EMOTIONS)
     with pytest.raises(ConfigError, match="is no folder"):
         build(kind, tmp_path / "nowhere", EMOTIONS)
     (broken("bare") / "model.safetensors").unlink()

@@ -105,6 +105,12 @@ def _shape_named(kind: str, name: str, text_input: TextInput) -> EncoderShape:
 
 
 def _check(shape: EncoderShape, text_input: TextInput, settings: ModelSettings) -> None:
+    named, there = SIZES.get(settings.name.rpartition("_")[2]), (shape.hidden_dim, shape.num_layers, shape.num_heads)
+    if named and named != there:
+        raise ConfigError(
+            f"model.weights: {settings.weights} does not fit {settings.name} (hidden dimension, layers and heads are "
+            f"{there} there, {named} here)."
+        )
     if vocabulary_size(text_input) > shape.vocabulary_size:
         raise ConfigError(
             f"model.weights: the tokenizer of {settings.weights} knows {vocabulary_size(text_input):,} sub-words, and "
