@@ -1,7 +1,7 @@
 """Records: sharded TFRecord in TFDS format, that `tfds.builder_from_directory` reads without tfpipe."""
 
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -140,6 +140,11 @@ class Records:
         wanted = tf.constant(sorted(numbers), tf.int64)
         found = self.examples().enumerate().filter(lambda number, _: tf.reduce_any(number == wanted)).take(len(numbers))
         return {int(number): example[self.task] for number, example in found.as_numpy_iterator()}
+
+    def iter_texts(self) -> Iterator[str]:
+        """Of records that hold texts."""
+        for example in self.examples().map(lambda example: example["text"]).as_numpy_iterator():
+            yield example.decode("utf-8", "replace")
 
     @cached_property
     def num_examples(self) -> int:

@@ -1,6 +1,7 @@
 """Text classifiers: RoBERTa, XLM-R, BERT and DistilBERT, from folders, or from nothing but a tokenizer."""
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tfpipe.models.text_encoder import EncoderShape, build_network
 from tfpipe.models.text_folder import DIALECTS, read_shape, read_weights
 from tfpipe.models.tokenizer import read_text_input, vocabulary_size
 from tfpipe.models.transformers_folder import read_config
+from tfpipe.models.vocabulary import rows_of
 
 SIZES = {
     "tiny": (128, 2, 2),
@@ -30,9 +32,6 @@ SIZES = {
 EPSILONS = {"roberta": 1e-5, "xlm-roberta": 1e-5, "bert": 1e-12, "distilbert": 1e-12}
 """Of layer norms, from scratch."""
 
-NUM_POSITIONS = 512
-"""From scratch."""
-
 
 def build(kind: str, settings: ModelSettings, options: BuildOptions) -> keras.Model:
     """Token ids (batch, length) → logits (batch, num_classes)."""
@@ -40,8 +39,7 @@ def build(kind: str, settings: ModelSettings, options: BuildOptions) -> keras.Mo
     assert isinstance(text_input, TextInput)
     folder = Path(settings.weights)
     config = _config(kind, folder) if is_pretrained(settings) else None
-    shape = read_shape(folder, config) if config else _shape_named(kind, settings.name, text_input)
-    _check(shape, text_input, settings)
+    shape = _shape_there(config, text_input, settings) if config else _shape_named(kind, settings, text_input)
     network = build_network(
         shape,
         num_classes=options.num_classes,
@@ -51,7 +49,9 @@ def build(kind: str, settings: ModelSettings, options: BuildOptions) -> keras.Mo
         seed=options.seed,
     )
     if config:
-        read_weights(network, folder, config, classes=options.classes)
+        of_folder = read_text_input(folder, text_input.max_length)
+        rows = rows_of(text_input, of_folder) if settings.vocabulary_size else None
+        read_weights(network, folder, config, classes=options.classes, rows=rows)
     return network
 
 
@@ -86,7 +86,8 @@ def _config(kind: str, folder: Path) -> dict[str, Any]:
     return config
 
 
-def _shape_named(kind: str, name: str, text_input: TextInput) -> EncoderShape:
+def _shape_named(kind: str, settings: ModelSettings, text_input: TextInput) -> EncoderShape:
+    name = settings.name
     size = name.rpartition("_")[2]
     if size not in SIZES:
         named = ", ".join(f"{name}_{size}" for size in SIZES)
@@ -94,13 +95,27 @@ def _shape_named(kind: str, name: str, text_input: TextInput) -> EncoderShape:
     hidden_dim, num_layers, num_heads = SIZES[size]
     return EncoderShape(
         vocabulary_size=vocabulary_size(text_input),
-        num_positions=NUM_POSITIONS,
-        num_layers=num_layers,
+        num_positions=text_input.max_length,
+        num_layers=settings.num_layers or num_layers,
         num_heads=num_heads,
         hidden_dim=hidden_dim,
         intermediate_dim=4 * hidden_dim,
         layer_norm_epsilon=EPSILONS[kind],
         head_activation=DIALECTS[kind].head_activation,
+    )
+
+
+def _shape_there(config: dict[str, Any], text_input: TextInput, settings: ModelSettings) -> EncoderShape:
+    """What is taken of a folder's encoder: all of it, or, where the settings cut, no more than is needed."""
+    shape = read_shape(Path(settings.weights), config)
+    _check(shape, text_input, settings)
+    if not (settings.num_layers or settings.vocabulary_size):
+        return shape
+    return replace(
+        shape,
+        vocabulary_size=vocabulary_size(text_input) if settings.vocabulary_size else shape.vocabulary_size,
+        num_positions=text_input.max_length,
+        num_layers=settings.num_layers or shape.num_layers,
     )
 
 
@@ -111,6 +126,8 @@ def _check(shape: EncoderShape, text_input: TextInput, settings: ModelSettings) 
             f"model.weights: {settings.weights} does not fit {settings.name} (hidden dimension, layers and heads are "
             f"{there} there, {named} here)."
         )
+    if (settings.num_layers or 0) > shape.num_layers:
+        raise ConfigError(f"model.num_layers: {settings.weights} has {shape.num_layers}, not {settings.num_layers}.")
     if vocabulary_size(text_input) > shape.vocabulary_size:
         raise ConfigError(
             f"model.weights: the tokenizer of {settings.weights} knows {vocabulary_size(text_input):,} sub-words, and "
@@ -119,7 +136,7 @@ def _check(shape: EncoderShape, text_input: TextInput, settings: ModelSettings) 
     if text_input.max_length > shape.num_positions:
         raise ConfigError(
             f"data.max_length: {text_input.max_length} is more than the {shape.num_positions} positions of "
-            f"{settings.name}."
+            f"{settings.weights}."
         )
 
 
@@ -133,6 +150,7 @@ FAMILIES: dict[str, Family] = {
         input_of=partial(input_of, kind),
         example=kind.replace("-", "_"),
         task="text",
+        in_browser=True,
     )
     for kind in DIALECTS
 }

@@ -149,19 +149,37 @@ def read_shape(folder: Path, config: Mapping[str, Any]) -> EncoderShape:
     return EncoderShape(**sizes, layer_norm_epsilon=epsilon, head_activation=dialect.head_activation)
 
 
-def read_weights(network: keras.Model, folder: Path, config: Mapping[str, Any], *, classes: Sequence[str]) -> None:
-    """Fill an encoder of the folder's shape; the head too, if the folder's was fitted to these very classes.
+def read_weights(
+    network: keras.Model,
+    folder: Path,
+    config: Mapping[str, Any],
+    *,
+    classes: Sequence[str],
+    rows: Sequence[int] | None = None,
+) -> None:
+    """Fill an encoder of the folder's shape, or one with fewer layers, positions and sub-words.
+
+    The head, too, if the folder's was fitted to these very classes.
+
+    Args:
+        network: of `build_network`.
+        folder: to read.
+        config: its `config.json`.
+        classes: of the logits.
+        rows: of the folder's table of sub-words, those that the network has; None: all.
 
     Raises:
         ConfigError: when there are no weights, or one is missing or of another shape.
     """
     dialect, tensors = _dialect(folder, config), _Tensors(folder)
     prefix = dialect.prefix if any(name.startswith(dialect.prefix) for name in tensors.values) else ""
-    position_rows = tensors.get(f"{prefix}{dialect.positions}.weight")[dialect.first_position :]
+    words = tensors.get(f"{prefix}{dialect.words}.weight")
+    positions = tensors.get(f"{prefix}{dialect.positions}.weight")[dialect.first_position :]
     if dialect.segments:
-        position_rows = position_rows + tensors.get(f"{prefix}{dialect.segments}.weight")[0]
-    _assign(network, "token_embedding", [tensors.get(f"{prefix}{dialect.words}.weight")], folder)
-    _assign(network, "position_embedding", [position_rows], folder)
+        positions = positions + tensors.get(f"{prefix}{dialect.segments}.weight")[0]
+    num_positions = len(network.get_layer("position_embedding").get_weights()[0])
+    _assign(network, "token_embedding", [words if rows is None else words[rows]], folder)
+    _assign(network, "position_embedding", [positions[:num_positions]], folder)
     for ours, theirs in _numbered(dialect.layers, network):
         _assign(network, ours, tensors.of_layer(prefix + theirs), folder)
     _read_head(network, dialect, tensors, prefix, _order(config, classes), folder)

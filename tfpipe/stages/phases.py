@@ -20,6 +20,7 @@ from tfpipe.data.records import Records, check_classes
 from tfpipe.data.rows import iter_rows
 from tfpipe.models import build_model, find_family, input_of, layer_depths
 from tfpipe.models.saving import Card, load_model, save_model
+from tfpipe.models.vocabulary import cut_vocabulary
 from tfpipe.plots.training import plot_history
 from tfpipe.training.checkpoints import Checkpoints, Progress
 from tfpipe.training.distribution import build_strategy
@@ -67,7 +68,7 @@ def open_course(config: Config, workspace: Workspace, step: str) -> Course:
     counts = count_classes(
         iter_rows(workspace.splits_path(config)), records.classes, split=records.split, region=records.region
     )
-    card = Card(config.network.name, records.classes, input_of(config.network, config.data), counts.tolist())
+    card = Card(config.network.name, records.classes, _input_of(config, records), counts.tolist())
     batch_size, accumulation_steps = _find_batch(config, records, card, strategy.num_replicas_in_sync)
     return Course(
         config,
@@ -80,6 +81,12 @@ def open_course(config: Config, workspace: Workspace, step: str) -> Course:
         batch_size,
         accumulation_steps,
     )
+
+
+def _input_of(config: Config, records: Records) -> ModelInput:
+    """What the network wants to see; of texts, with as many of the tokenizer's sub-words as the settings say."""
+    whole, size = input_of(config.network, config.data), config.network.vocabulary_size
+    return cut_vocabulary(whole, records.iter_texts(), size) if size and isinstance(whole, TextInput) else whole
 
 
 def training_records(config: Config, workspace: Workspace) -> Records:
@@ -265,8 +272,7 @@ def _find_batch(config: Config, records: Records, card: Card, replicas: int) -> 
 
 def _find_accumulation_steps(config: Config, card: Card, share: int) -> int:
     """As few as let one device work through its share of a batch; tried on a network that is thrown away."""
-    fresh = config.network.model_copy(update={"weights": "none", "pretrained": False})
-    network = _build(fresh, config, card)
+    network = _build(config.network, config, card)
     learner = Classifier(network, hard_loss=HardLoss())
     learner.compile(build_optimizer(config.training, learning_rate=0.0, weight_decay=0.0, epochs=1, steps_per_epoch=1))
     step = tf.function(learner.train_step, reduce_retracing=True)

@@ -41,6 +41,11 @@ class ModelSettings(Section):
     """A bottleneck of so many units before the logits: with 9,000 classes the head is most of a small network."""
     tokenizer: Path | None = None
     """Texts, without `weights`: a folder with `tokenizer.json`, or `vocab.json` and `merges.txt`, or `vocab.txt`."""
+    num_layers: Count | None = None
+    """Texts: so many, instead of all that the name or the weights have; of weights the first ones (Sajjad 2020)."""
+    vocabulary_size: Annotated[int, Field(ge=100)] | None = None
+    """Texts: the sub-words that the training texts have most often, instead of all that the tokenizer knows (Abdaoui
+    2020). In a small network most weights are sub-words'."""
     pooling: Pooling = "first"
     """Texts: what the head reads, the first token through a dense layer, or the mean of all tokens."""
     max_mb: Positive | None = None
