@@ -16,7 +16,7 @@ HEADS = {"full head": None, f"rank {RANK}": RANK}
 PREDICT = """async ([count, size]) => {
     const values = new Float32Array(size * size * 3).map((_, i) => Math.sin(i / 500));
     const times = [];
-    for (let i = 0; i < count; i++) times.push((await tfpipe.predictTensor(values)).milliseconds);
+    for (let i = 0; i < count; i++) times.push((await tfpipe.predict({ type: "tensor", values })).milliseconds);
     return times.sort((a, b) => a - b)[Math.floor(count / 2)];
 }"""
 

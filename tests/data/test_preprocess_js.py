@@ -16,7 +16,7 @@ from tfpipe.core.inputs import ImageInput
 from tfpipe.data.views import normalise
 
 NODE = shutil.which("node")
-PREPROCESS = Path(tfpipe.exporters.__file__).parent / "web" / "preprocess.js"
+PREPROCESS = Path(tfpipe.exporters.__file__).parent / "web" / "photos" / "preprocess.js"
 
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed: the page's code cannot be run here")
 

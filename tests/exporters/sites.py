@@ -54,6 +54,7 @@ def make_site(folder: Path, tfjs_dir: Path, **changes: Any) -> Path:
     (folder / "manifest.yaml").write_text("steps: {}\n")
     (folder / "float16.tflite").write_bytes(b"TFL3")
     values: dict[str, Any] = {
+        "task": "image",
         "title": "Herbs <of> the field",
         "description": "A test.",
         "classes": CLASSES,
@@ -110,7 +111,8 @@ def wait_until_ready(page: Any) -> Any:
 
 def named_tensor(page: Any, image: Array) -> list[float]:
     """The page's probabilities of a preprocessed image (SIZE, SIZE, 3)."""
-    script = "async (values) => Array.from((await tfpipe.predictTensor(Float32Array.from(values))).probs)"
+    script = """async (values) =>
+        Array.from((await tfpipe.predict({ type: "tensor", values: Float32Array.from(values) })).probs)"""
     return page.evaluate(script, image.ravel().tolist())
 
 
@@ -118,6 +120,6 @@ def named_photo(page: Any, photo: bytes) -> list[float]:
     """The page's probabilities of an encoded photo."""
     script = """async (base64) => {
         const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-        return Array.from((await tfpipe.predictImage(bytes.buffer)).probs);
+        return Array.from((await tfpipe.predict({ type: "image", bytes: bytes.buffer })).probs);
     }"""
     return page.evaluate(script, base64.b64encode(photo).decode())

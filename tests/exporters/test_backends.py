@@ -14,7 +14,8 @@ from tfpipe.core.errors import TfpipeError
 from tfpipe.core.settings import Backend
 from tfpipe.exporters.browser import AbsentBackendError, open_page
 
-PREDICT = "async (values) => Array.from((await tfpipe.predictTensor(Float32Array.from(values))).probs)"
+PREDICT = """async (values) =>
+    Array.from((await tfpipe.predict({ type: "tensor", values: Float32Array.from(values) })).probs)"""
 TEMPERATURE = 1.5
 
 
@@ -67,7 +68,7 @@ def test_the_page_leaves_a_backend_that_is_wrong_and_says_so(
 def test_of_a_backend_that_is_wrong_the_first_wrong_layer_is_found(
     site_dir: Path, chromium: Path, exported: Any, images: np.ndarray, broken_dir: Path
 ) -> None:
-    script = "async (values) => tfpipe.findDivergence(Float32Array.from(values), 'cpu')"
+    script = "async (values) => tfpipe.findDivergence({ type: 'tensor', values: Float32Array.from(values) }, 'cpu')"
     with open_page(site_dir, {"vendor": broken_dir}, chromium, backend="wasm") as page:
         assert page.evaluate("async () => (await tfpipe.ready).difference") > 0.02
         found = page.evaluate(script, images[0].ravel().tolist())

@@ -44,9 +44,9 @@ def test_the_initializer_gives_the_kernels_of_the_rounded_network(exported: Any)
 def test_the_initializers_outputs_are_placeholders_of_the_graph_and_the_image_comes_first(exported: Any) -> None:
     document = read_graph(exported.int8_dir)
     placeholders = {node["name"] for node in document["modelTopology"]["node"] if node["op"] == "Placeholder"}
-    assert next(iter(document["signature"]["inputs"])) == "images"
+    assert next(iter(document["signature"]["inputs"])) == "inputs"
     assert placeholders == set(document["signature"]["inputs"])
-    assert placeholders - {"images"} == set(document["initializerSignature"]["outputs"])
+    assert placeholders - {"inputs"} == set(document["initializerSignature"]["outputs"])
     constants = {node["name"] for node in document["modelTopology"]["node"] if node["op"] == "Const"}
     assert not constants & placeholders
     assert constants <= set(read_weights(exported.int8_dir))

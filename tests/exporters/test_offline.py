@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from sites import CLASSES, Server, expected_probs, make_site, named_tensor, serving, wait_until_ready
 
 from tfpipe.exporters.offline import write_service_worker
-from tfpipe.exporters.site import PAGE_DIR
+from tfpipe.exporters.site import WEB_DIR
 
 IS_WAITING = "async () => (await navigator.serviceWorker.getRegistration()).waiting !== null"
 FETCH = "(path) => fetch(path).then((response) => response.text(), () => null)"
@@ -33,7 +33,7 @@ def site(site_dir: Path, tmp_path: Path) -> Path:
     site = Path(shutil.copytree(site_dir, tmp_path / "page"))
     for name in ("tf-webgl.js", "tf-webgpu.js"):
         (site / "vendor" / name).write_text(name)
-    shutil.copyfile(PAGE_DIR / "sw.js", site / "sw.js")
+    shutil.copyfile(WEB_DIR / "common" / "sw.js", site / "sw.js")
     write_service_worker(site)
     return site
 

@@ -17,7 +17,7 @@ from sites import CLASSES, SIZE, SPEC, expected_probs, make_jpeg, serving, wait_
 import tfpipe.exporters
 from tfpipe.data.views import centre_square, normalise
 
-STYLE = Path(tfpipe.exporters.__file__).parent / "web" / "style.css"
+STYLE = Path(tfpipe.exporters.__file__).parent / "web" / "common" / "style.css"
 TEXT_ON_GROUND = [
     *product(("ink", "quiet", "green"), ("paper", "sheet")),
     ("warn", "warn-sheet"),

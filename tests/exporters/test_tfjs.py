@@ -115,7 +115,7 @@ def test_the_converter_runs_once_and_the_same_network_gives_the_same_bytes(tmp_p
     for name in ("first", "second"):
         export_saved_model(fold_batch_norms(network), tmp_path / name / "saved_model")
         graph = convert(tmp_path / name / "saved_model")
-        assert graph.signature["inputs"].keys() == {"images"}
+        assert graph.signature["inputs"].keys() == {"inputs"}
         assert graph.signature["outputs"].keys() == {"logits"}
         for precision, model in in_precisions(graph, graph, to_int8).items():
             save_graph_model(model, tmp_path / name / precision, {"classes": ["a", "b"]})

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from tfpipe.core.errors import EnvironmentProblemError
+from tfpipe.exporters.site import WEB_DIR
 from tfpipe.exporters.vendor import FILES, LOCK_DIR, copy_vendor
-
-PAGE_DIR = LOCK_DIR.parent / "web"
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def test_the_files_of_the_packages_are_copied_side_by_side(empty_cache: Path, tm
 
 
 def test_the_page_loads_no_script_that_is_not_copied() -> None:
-    scripts = "".join(path.read_text() for path in PAGE_DIR.glob("*.js"))
+    scripts = "".join(path.read_text() for path in WEB_DIR.rglob("*.js"))
     wanted = set(re.findall(r'"vendor/(tf[^"]+)"', scripts))
     assert len(wanted) == 6
     assert wanted <= {Path(name).name for name in FILES}

@@ -209,15 +209,15 @@ def test_the_page_agrees_with_python_in_a_real_browser(workspace: Path) -> None:
         pytest.skip(str(error))
     assert metrics["float32"]["max_probability_difference"] <= 1e-3
     assert metrics["float16"]["max_probability_difference"] <= 1e-3
-    assert {name: of["num_images"] for name, of in metrics["backends"].items()} == {"wasm": 16, "cpu": 4}
+    assert {name: of["num_examples"] for name, of in metrics["backends"].items()} == {"wasm": 16, "cpu": 4}
     assert metrics["max_backend_difference"] <= 1e-3
     assert metrics["num_leaked_tensors"] == 0
     assert metrics["int8"]["max_probability_difference"] <= 1e-3
     assert 0.5 <= metrics["int8"]["float32_top1_agreement"] <= 1
-    assert metrics["jpeg"]["top1_agreement"] >= 0.98
-    assert metrics["jpeg"]["backends_left"] == []
+    assert metrics["page"]["top1_agreement"] >= 0.98
+    assert metrics["page"]["backends_left"] == []
     with np.load("runs/student/verify/differences.npz") as saved:
-        assert saved["python_float32"].shape == saved["float32"].shape == saved["jpeg"].shape == (16, 12)
+        assert saved["python_float32"].shape == saved["float32"].shape == saved["page"].shape == (16, 12)
         np.testing.assert_allclose(saved["float16"], saved["python_float16"], atol=1e-3)
         np.testing.assert_allclose(saved["int8"], saved["python_int8"], atol=1e-3)
     evaluated = json.loads(Path("runs/student/evaluate/metrics.json").read_text())

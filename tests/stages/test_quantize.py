@@ -143,7 +143,7 @@ def test_a_reader_finds_the_table_as_markdown(workspace: Workspace, config: Conf
     line = metrics["precisions"]["post_training"]
     assert f"| int8, post-training | {100 * line['top1_accuracy']:.2f} [" in table
     assert f"| {line['bytes']:,} |" in table
-    assert f"`int8.keras` and `int8.tflite` are {NAMES[metrics['chosen']]}, the better on validation:" in table
+    assert f"What is exported in int8 is {NAMES[metrics['chosen']]}, the better on validation:" in table
 
 
 def test_nothing_else_is_left(workspace: Workspace, config: Config, metrics: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfpipe.stages.verify.comparing import agreement, decision_agreement, worst_image
+from tfpipe.stages.verify.comparing import agreement, decision_agreement, worst_example
 from tfpipe.stages.verify.report import to_markdown
 
 
@@ -56,7 +56,7 @@ def test_an_answer_that_is_no_number_is_as_wrong_as_can_be() -> None:
     expected = np.array([[0.9, 0.1], [0.6, 0.4]])
     found = np.array([[0.9, 0.1], [np.nan, np.nan]])
     assert agreement(expected, found)["max_probability_difference"] == 1
-    assert worst_image(expected, found) == 1
+    assert worst_example(expected, found) == 1
 
 
 @pytest.mark.parametrize(("threshold", "agreed"), [(None, 0.75), (0.5, 0.5), (0.95, 1.0)])
@@ -80,10 +80,10 @@ def test_the_report_tells_what_is_absent_and_what_is_wrong() -> None:
     divergence = {"node": "Conv1/Relu6", "difference": 0.25}
     told = to_markdown(
         {
-            "num_images": 200,
+            "num_examples": 200,
             **dict.fromkeys(("float32", "float16", "int8"), of),
             "backends": {"webgl": of | {"first_divergence": divergence}, "webgpu": {"absent": 1}},
-            "jpeg": of | photos | {"backends_left": left},
+            "page": of | photos | {"backends_left": left},
         }
     )
     assert "for 99.5 % (the same name, or not conclusive)" in told

@@ -14,7 +14,7 @@ from tfpipe.core.settings import RegionChoice
 from tfpipe.training.regions import SMOOTHING, RegionCounts, count_regions, in_region, region_factors
 
 NODE = shutil.which("node")
-DECISIONS = Path(tfpipe.exporters.__file__).parent / "web" / "decisions.js"
+DECISIONS = Path(tfpipe.exporters.__file__).parent / "web" / "common" / "decisions.js"
 COUNTS = np.array([[30, 0, 10, 0], [10, 40, 0, 0], [0, 0, 9, 1]])
 """Three regions, four classes."""
 

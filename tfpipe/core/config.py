@@ -175,6 +175,11 @@ class Config(s.Section):
             return Config(path=self.data.train_jsonl, name=stem, dataset=stem, snapshot=snapshot)
         return self
 
+    @property
+    def things(self) -> str:
+        """What reports and warnings call the examples."""
+        return s.THINGS[self.dataset_config.task]
+
     @cached_property
     def teacher_configs(self) -> tuple["Config | None", ...]:
         """One per entry of `teachers`; None where it names a model file."""

@@ -1,6 +1,7 @@
-"""Images whose answers are known, which travel with a model: a browser that answers otherwise computes wrongly.
+"""Inputs whose answers are known, which travel with a model: a browser that answers otherwise computes wrongly.
 
-They are small, and enlarged by the page's own resizing, so that no decoder has a part in the answer.
+Images are small, and enlarged by the page's own resizing, so that no decoder has a part in the answer. Texts are
+nobody's: sub-words that were drawn at random.
 """
 
 import base64
@@ -16,8 +17,10 @@ from tfpipe.data.views import centre_square, normalise
 Array = np.ndarray
 
 SIDE = 32
+SHORT = 8
+"""Sub-words."""
 NUM_KNOWN = 10
-"""Probabilities of an image that are told: the largest."""
+"""Probabilities of an input that are told: the largest."""
 
 
 def make_golden(network: keras.Model, thumbnails: Array, image_input: ImageInput, temperature: float) -> dict[str, Any]:
@@ -32,16 +35,37 @@ def make_golden(network: keras.Model, thumbnails: Array, image_input: ImageInput
     side, size = thumbnails.shape[1], image_input.size
     enlarged = tf.image.resize(thumbnails, (size, size), antialias=True)
     logits = network(normalise(enlarged, image_input), training=False)
-    probs = tf.nn.softmax(logits / temperature).numpy()
-    likeliest = np.argsort(-probs, axis=-1)[:, :NUM_KNOWN]
     return {
         "side": side,
         "images": [base64.b64encode(thumbnail.tobytes()).decode() for thumbnail in thumbnails],
-        "expected": [
-            {"ids": ids.tolist(), "probs": of_image[ids].astype(float).tolist()}
-            for ids, of_image in zip(likeliest, probs, strict=True)
-        ],
+        "expected": _expected(logits, temperature),
     }
+
+
+def make_golden_texts(
+    network: keras.Model, vocabulary_size: int, max_length: int, temperature: float
+) -> dict[str, Any]:
+    """The same of ids of sub-words: a long text and a short one.
+
+    Args:
+        network: (batch, length) → logits.
+        vocabulary_size: from which ids are drawn.
+        max_length: of the long text.
+        temperature: that logits are divided by.
+    """
+    rng = np.random.default_rng(0)
+    texts = [rng.integers(0, vocabulary_size, length, np.int32) for length in (max_length, min(max_length, SHORT))]
+    logits = tf.concat([network(ids[None], training=False) for ids in texts], axis=0)
+    return {"texts": [ids.tolist() for ids in texts], "expected": _expected(logits, temperature)}
+
+
+def _expected(logits: tf.Tensor, temperature: float) -> list[dict[str, Any]]:
+    probs = tf.nn.softmax(logits / temperature).numpy()
+    likeliest = np.argsort(-probs, axis=-1)[:, :NUM_KNOWN]
+    return [
+        {"ids": ids.tolist(), "probs": of_input[ids].astype(float).tolist()}
+        for ids, of_input in zip(likeliest, probs, strict=True)
+    ]
 
 
 def make_thumbnail(jpeg: bytes) -> Array:

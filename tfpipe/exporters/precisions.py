@@ -10,7 +10,7 @@ would dispose of the products: the next prediction would fail.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -21,9 +21,13 @@ from tfpipe.exporters.graph_model import Array, GraphModel, Json
 Quantize = Callable[[Array], tuple[Array, Array]]
 """Weights (…, channels) → int8 (…, channels) and scales (channels,)."""
 
-DEPTHWISE = ("DepthwiseConv2dNative", "FusedDepthwiseConv2dNative")
-WITH_KERNEL = ("Conv2D", "_FusedConv2D", "MatMul", "_FusedMatMul", *DEPTHWISE)
-"""Operations whose second input is a kernel."""
+Kind = Literal["kernel", "depthwise", "table"]
+KINDS: dict[str, tuple[Kind, int]] = {
+    **dict.fromkeys(("Conv2D", "_FusedConv2D", "MatMul", "_FusedMatMul"), ("kernel", 1)),
+    **dict.fromkeys(("DepthwiseConv2dNative", "FusedDepthwiseConv2dNative"), ("depthwise", 1)),
+    "GatherV2": ("table", 0),
+}
+"""Operation → what int8 takes of its inputs, and which one that is."""
 
 INTEGERS, SCALES = "int8", "scales"
 FLOAT: Json = {"type": "DT_FLOAT"}
@@ -46,7 +50,8 @@ def _in_float16(model: GraphModel) -> GraphModel:
 
 
 def _halve(name: str, weight: Array) -> Array:
-    if weight.dtype != np.float32:
+    if weight.dtype != np.float32 or not weight.shape:
+        # Scalars are no weights but constants, such as an epsilon, of which float16 would leave nothing.
         return weight
     largest = float(np.abs(weight).max(initial=0))
     if not largest <= float(np.finfo(np.float16).max):
@@ -60,7 +65,7 @@ def _in_int8(model: GraphModel, quantize: Quantize) -> GraphModel:
     weights: dict[str, Array] = {}
     for name, weight in model.weights.items():
         if name in kernels:
-            integers, scales = _quantize_kernel(weight, quantize, of_depthwise=kernels[name])
+            integers, scales = _quantize_kernel(weight, quantize, kernels[name])
             weights |= {f"{name}/{INTEGERS}": integers, f"{name}/{SCALES}": scales}
         else:
             weights[name] = _halve(name, weight)
@@ -75,25 +80,29 @@ def _in_int8(model: GraphModel, quantize: Quantize) -> GraphModel:
     )
 
 
-def _find_kernels(model: GraphModel) -> dict[str, bool]:
-    """Name of each constant that is a kernel → whether it is that of a depthwise convolution."""
+def _find_kernels(model: GraphModel) -> dict[str, Kind]:
+    """Name of each constant that int8 takes → what it is."""
     found = {}
     for node in model.nodes:
-        if node["op"] in WITH_KERNEL and not node.get("attr", {}).get("transpose_b", {}).get("b"):
-            name = node["input"][1]
-            if name in model.weights:
-                found[name] = node["op"] in DEPTHWISE
+        if node["op"] in KINDS and not node.get("attr", {}).get("transpose_b", {}).get("b"):
+            kind, place = KINDS[node["op"]]
+            name = node["input"][place]
+            if name in model.weights and model.weights[name].dtype == np.float32:
+                found[name] = kind
     return found
 
 
-def _quantize_kernel(kernel: Array, quantize: Quantize, *, of_depthwise: bool) -> tuple[Array, Array]:
+def _quantize_kernel(kernel: Array, quantize: Quantize, kind: Kind) -> tuple[Array, Array]:
     """int8 values and float16 scales of a shape that multiplies them.
 
-    A kernel is (…, channels); a depthwise one (height, width, channels, multiplier), each with a scale of its own.
+    A kernel is (…, channels); a depthwise one (height, width, channels, multiplier), each with a scale of its own;
+    a table (entries, dim), with one for each entry.
     """
-    by_channel = kernel.reshape(*kernel.shape[:2], -1) if of_depthwise else kernel
-    integers, scales = quantize(by_channel)
-    shape = kernel.shape[2:] if of_depthwise else scales.shape
+    if kind == "table":
+        integers, scales = quantize(kernel.T)
+        return integers.T, scales.astype(np.float16)[:, None]
+    integers, scales = quantize(kernel.reshape(*kernel.shape[:2], -1) if kind == "depthwise" else kernel)
+    shape = kernel.shape[2:] if kind == "depthwise" else scales.shape
     return integers.reshape(kernel.shape), scales.astype(np.float16).reshape(shape)
 
 

@@ -8,10 +8,13 @@ from typing import Any
 
 from tfpipe.core.files import atomic_path, sha256_json, write_json
 from tfpipe.core.inputs import ModelInput
+from tfpipe.core.settings import Task
 from tfpipe.exporters.offline import write_service_worker
 from tfpipe.exporters.vendor import copy_vendor
 
-PAGE_DIR = Path(__file__).parent / "web"
+WEB_DIR = Path(__file__).parent / "web"
+PAGES: dict[Task, str] = {"image": "photos", "text": "texts"}
+"""Task → the folder, beside `common`, whose files make the page."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,15 @@ class Example:
 class Site:
     """What goes into `exported/<config>/`."""
 
+    task: Task
     title: str
     description: str
     classes: list[str]
     model_input: ModelInput
     tfjs_dir: Path
     """`model.json` and shards."""
-    tflite_path: Path
+    tflite_path: Path | None
+    """The same for phones, where there is one."""
     calibration: dict[str, Any]
     """How to read the model's probabilities."""
     regions: dict[str, Any]
@@ -46,7 +51,8 @@ class Site:
 def build_site(site: Site, target: Path) -> None:
     """Write the site, whole or not at all."""
     with atomic_path(target) as folder:
-        _copy_folder(PAGE_DIR, folder)
+        for part in ("common", PAGES[site.task]):
+            _copy_folder(WEB_DIR / part, folder)
         copy_vendor(folder / "vendor")
         _copy_folder(site.tfjs_dir, folder / "model")
         classes = {"classes": site.classes, "sha256": sha256_json(site.classes)}
@@ -55,7 +61,8 @@ def build_site(site: Site, target: Path) -> None:
         write_json({"title": site.title, "description": site.description}, folder / "model" / "page.json")
         write_json(site.calibration, folder / "model" / "calibration.json")
         _write_compact(site.regions, folder / "model" / "regions.json")
-        shutil.copyfile(site.tflite_path, folder / "model.tflite")
+        if site.tflite_path:
+            shutil.copyfile(site.tflite_path, folder / "model.tflite")
         _write_examples(site.examples, folder / "examples")
         shutil.copyfile(site.manifest_path, folder / "manifest.yaml")
         (folder / "model_card.md").write_text(site.model_card, encoding="utf-8")
@@ -64,7 +71,7 @@ def build_site(site: Site, target: Path) -> None:
 
 def _copy_folder(source: Path, target: Path) -> None:
     """With the times of now: by an older one, a server would say that a browser's other file is still the same."""
-    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    shutil.copytree(source, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
 
 
 def _write_compact(value: object, path: Path) -> None:

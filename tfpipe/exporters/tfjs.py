@@ -1,7 +1,9 @@
 """TensorFlow.js graph models, by the one door to `tensorflowjs`."""
 
+import base64
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from posixpath import commonpath
 from tempfile import TemporaryDirectory
@@ -11,11 +13,13 @@ import numpy as np
 from tfpipe.core.progress import native_silence
 from tfpipe.exporters.graph_model import Array, GraphModel, Json
 
-INPUT, OUTPUT = "images", "logits"
+INPUT, OUTPUT = "inputs", "logits"
 
 FUSED = ("num_args", "fused_ops", "leakyrelu_alpha")
 MATMUL = ("transpose_a", "transpose_b")
 CONVOLUTION = ("strides", "padding", "data_format", "dilations", "explicit_paddings")
+NEVER_FUSED = ("Tanh",)
+"""Activations that the wasm backend has by themselves, but not inside of a product of matrices."""
 READ_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "Placeholder": ("shape", "dtype"),
     "Const": ("dtype",),
@@ -58,7 +62,7 @@ def _read(folder: Path) -> tuple[Json, dict[str, Array]]:
 
 
 def _tidy(document: Json, weights: dict[str, Array]) -> GraphModel:
-    nodes = document["modelTopology"]["node"]
+    nodes = [part for node in document["modelTopology"]["node"] for part in _iter_known(node)]
     ((_, taken),) = document["signature"]["inputs"].items()
     ((_, given),) = document["signature"]["outputs"].items()
     ends = {taken["name"].removesuffix(":0"): INPUT, given["name"].removesuffix(":0"): OUTPUT}
@@ -74,6 +78,18 @@ def _tidy(document: Json, weights: dict[str, Array]) -> GraphModel:
     )
 
 
+def _iter_known(node: Json) -> Iterator[Json]:
+    """A node as it is; or, where it is fused with an activation that wasm has only by itself, both."""
+    fused = node.get("attr", {}).get("fused_ops", {}).get("list", {}).get("s", [])
+    activation = base64.b64decode(fused[-1]).decode() if fused else ""
+    if activation not in NEVER_FUSED:
+        yield node
+        return
+    linear = f"{node['name']}/linear"
+    yield node | {"name": linear, "attr": node["attr"] | {"fused_ops": {"list": {"s": fused[:-1]}}}}
+    yield {"name": node["name"], "op": activation, "input": [linear], "attr": {"T": node["attr"]["T"]}}
+
+
 def _short_names(names: list[str], ends: dict[str, str]) -> dict[str, str]:
     """Every node's name → the same without the scopes that are common to all but the two ends of the graph."""
     inner = [name for name in names if name not in ends]
@@ -87,7 +103,13 @@ def _compact(node: Json, names: dict[str, str]) -> Json:
     compact = {
         "name": names[node["name"]],
         "op": node["op"],
-        "input": [names[name] for name in node.get("input", ())],
+        "input": [_short_reference(reference, names) for reference in node.get("input", ())],
         "attr": {name: value for name, value in sorted(attributes.items()) if name in read and value != {"list": {}}},
     }
     return {key: value for key, value in compact.items() if value}
+
+
+def _short_reference(reference: str, names: dict[str, str]) -> str:
+    """What a node reads: another's name, and of one with several outputs the number of the output."""
+    name, colon, output = reference.partition(":")
+    return f"{names[name]}{colon}{output}"

@@ -15,8 +15,8 @@ from keras_hub.layers import PositionEmbedding
 from tfpipe.core.settings import Pooling
 from tfpipe.models.family import FirstToken
 
-NEGLIGIBLE = -1e9
-"""Added to the score of a place that holds no token; within the range of bfloat16, out of float16's."""
+NEGLIGIBLE = -3e4
+"""Added to the score of a place that holds no token: within float16's range, and e to that power is 0 everywhere."""
 INITIAL_DEVIATION = 0.02
 
 

@@ -12,8 +12,8 @@ from tfpipe.quantization.grid import from_int8, on_grid, to_int8
 
 Array = np.ndarray
 
-WITH_KERNEL = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-"""Layers whose first weight is a kernel: int8 has it on a grid, and everything else as float16."""
+WITH_KERNEL = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense, keras.layers.Embedding)
+"""Layers whose first weight is a kernel, or a table: int8 has it on a grid, and everything else as float16."""
 
 
 def in_float16(network: keras.Model) -> keras.Model:
@@ -40,8 +40,8 @@ def snap(layer: Any, weights: list[Array]) -> list[Array]:
     if not isinstance(layer, WITH_KERNEL):
         return [halve(weight) for weight in weights]
     kernel, *others = weights
-    on_grid = from_int8(*to_int8(by_channel(layer, kernel)))
-    return [on_grid.reshape(kernel.shape), *(halve(weight) for weight in others)]
+    snapped = from_int8(*to_int8(by_channel(layer, kernel)))
+    return [as_kernel(layer, snapped, kernel.shape), *(halve(weight) for weight in others)]
 
 
 def scale_logits(network: keras.Model, factor: float) -> None:
@@ -54,8 +54,18 @@ def scale_logits(network: keras.Model, factor: float) -> None:
 
 
 def by_channel(layer: Any, kernel: Array) -> Array:
-    """(…, channels), which a depthwise kernel (height, width, channels, multiplier) is not."""
+    """(…, channels), each with a scale of its own.
+
+    A depthwise kernel is (height, width, channels, multiplier); of a table (entries, dim), entries are the channels.
+    """
+    if isinstance(layer, keras.layers.Embedding):
+        return kernel.T
     return kernel.reshape(*kernel.shape[:2], -1) if isinstance(layer, keras.layers.DepthwiseConv2D) else kernel
+
+
+def as_kernel(layer: Any, channels: Array, shape: tuple[int, ...]) -> Array:
+    """The inverse of `by_channel`."""
+    return channels.T if isinstance(layer, keras.layers.Embedding) else channels.reshape(shape)
 
 
 def weight_bytes(network: keras.Model, precision: Precision) -> int:
@@ -70,5 +80,5 @@ def _int8_bytes(layer: Any) -> int:
     sizes = [math.prod(weight.shape) for weight in layer.weights]
     if not isinstance(layer, WITH_KERNEL):
         return 2 * sum(sizes)
-    num_channels = by_channel(layer, layer.kernel.numpy()).shape[-1]
+    num_channels = by_channel(layer, layer.get_weights()[0]).shape[-1]
     return sizes[0] + 2 * num_channels + 2 * sum(sizes[1:])

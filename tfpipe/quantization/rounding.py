@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfpipe.quantization.compensation import round_compensated
 from tfpipe.quantization.grid import to_int8
-from tfpipe.quantization.precisions import WITH_KERNEL, by_channel, halve
+from tfpipe.quantization.precisions import WITH_KERNEL, by_channel, halve, snap
 
 Array = np.ndarray
 
@@ -17,25 +17,27 @@ PATCHES_AN_IMAGE = 2048
 """Places of an image whose inputs count; neighbours tell much the same."""
 
 
-def round_weights(network: keras.Model, images: Array) -> keras.Model:
+def round_weights(network: keras.Model, inputs: Array) -> keras.Model:
     """The same functional network with each kernel on its int8 grid, and all other weights as float16 has them.
 
-    Layer by layer from the images on, so that each makes up for what the layers below it changed.
+    Layer by layer from the inputs on, so that each makes up for what the layers below it changed. Tables, which
+    only look up, are rounded to the nearest.
 
     Args:
         network: without batch norms; its layers are used once each.
-        images: (images, height, width, 3) as the network wants them; some ten show enough.
+        inputs: as the network wants them: some ten images (images, height, width, 3) show enough, or some hundred
+            rows of token ids (rows, length), no place of which is padding.
     """
     rounded = keras.models.clone_model(network)
     waiting = Counter(id(tensor) for layer in rounded.layers for tensor in _taken(layer))
-    values = {id(rounded.inputs[0]): tf.constant(images)}
+    values = {id(rounded.inputs[0]): tf.constant(inputs)}
     for layer in rounded.layers:
         if not _taken(layer):
             continue
-        inputs = [values[id(tensor)] for tensor in _taken(layer)]
+        taken = [values[id(tensor)] for tensor in _taken(layer)]
         if layer.weights:
-            layer.set_weights(_round_layer(network.get_layer(layer.name), inputs[0]))
-        values[id(layer.output)] = layer(inputs if isinstance(layer.input, list) else inputs[0])
+            layer.set_weights(_round_layer(network.get_layer(layer.name), taken[0]))
+        values[id(layer.output)] = layer(taken if isinstance(layer.input, list) else taken[0])
         waiting.subtract(id(tensor) for tensor in _taken(layer))
         values = {name: value for name, value in values.items() if waiting[name]}
     return rounded
@@ -47,10 +49,10 @@ def _taken(layer: Any) -> list[Any]:
 
 
 def _round_layer(layer: Any, inputs: tf.Tensor) -> list[Array]:
-    halves = [halve(weight) for weight in layer.get_weights()]
-    if not isinstance(layer, WITH_KERNEL):
-        return halves
-    return [_round_kernel(layer, layer.kernel.numpy(), inputs), *halves[1:]]
+    if not isinstance(layer, WITH_KERNEL) or isinstance(layer, keras.layers.Embedding):
+        return snap(layer, layer.get_weights())
+    kernel, *others = layer.get_weights()
+    return [_round_kernel(layer, kernel, inputs), *(halve(weight) for weight in others)]
 
 
 def _round_kernel(layer: Any, kernel: Array, inputs: tf.Tensor) -> Array:

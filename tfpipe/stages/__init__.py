@@ -92,10 +92,15 @@ def _calibrate_needs(config: Config) -> list[Need]:
 
 def _quantize_needs(config: Config) -> list[Need]:
     """Where it trains, also what taught the student."""
-    _refuse_texts(config, "quantize")
+    _refuse_folder(config, "quantize")
     needs = [(_dataset(config), "pack"), _fitted(config), (config, "calibrate")]
     if config.quantize.method == "post_training":
         return needs
+    if _dataset(config).task == "text":
+        raise ConfigError(
+            f"{config.path}: quantize.method: aware is for photos: TF-MOT knows no encoders of texts. Set it to "
+            "post_training."
+        )
     if config.role != "student":
         raise ConfigError(
             f"{config.path}: quantize.method: aware keeps distilling, and a {config.role} has no teachers. "
@@ -105,33 +110,37 @@ def _quantize_needs(config: Config) -> list[Need]:
 
 
 def _export_needs(config: Config) -> list[Need]:
-    if _dataset(config).task == "text":
+    if _becomes_folder(config):
         return [_fitted(config), (config, "calibrate")]
     before = ("evaluate", "calibrate", "quantize")
     return [(_dataset(config), "pack"), _fitted(config), *((config, step) for step in before)]
 
 
 def _verify_needs(config: Config) -> list[Need]:
-    _refuse_texts(config, "verify")
+    _refuse_folder(config, "verify")
     return [(_dataset(config), "pack"), (config, "export")]
 
 
 def _run_needs(config: Config) -> list[Need]:
-    """Everything to a verified page; a teacher's settings, and those of texts, end before."""
+    """Everything to a verified page; a teacher's settings end before."""
     if config.role == "dataset":
         return [(config, "baseline")]
     if config.role == "teacher":
         return [(config, "evaluate")]
     teachers: list[Need] = [(t, "evaluate") for t in config.teacher_configs if t]
-    last = "export" if _dataset(config).task == "text" else "verify"
-    return [*teachers, (config, "evaluate"), (config, "calibrate"), (config, last)]
+    return [*teachers, (config, "evaluate"), (config, "calibrate"), (config, "verify")]
 
 
-def _refuse_texts(config: Config, step: str) -> None:
-    if _dataset(config).task == "text":
+def _becomes_folder(config: Config) -> bool:
+    """Whether it is a teacher of texts, which is too large for a page: `export` writes what transformers reads."""
+    return _dataset(config).task == "text" and config.role != "student"
+
+
+def _refuse_folder(config: Config, step: str) -> None:
+    if _becomes_folder(config):
         raise ConfigError(
-            f"{config.path}: `{step}` is for photos: texts have no page yet. "
-            f"`tfpipe export --config {config.path}` writes a folder that transformers reads."
+            f"{config.path}: `{step}` is for what runs in a page, and a {config.role} of texts is too large for one. "
+            f"Distil a student; or `tfpipe export --config {config.path}` writes a folder that transformers reads."
         )
 
 
@@ -192,9 +201,19 @@ def _distill_outputs(config: Config, workspace: Workspace) -> list[Path]:
 
 
 def _export_outputs(config: Config, workspace: Workspace) -> list[Path]:
-    names = ("saved_model", *get_args(Precision), "float32.tflite", "float16.tflite")
-    of_step = [] if _dataset(config).task == "text" else _in_step_dir("export", *names)(config, workspace)
+    names = ("saved_model", *get_args(Precision), *_of_photos(config, "float32.tflite", "float16.tflite"))
+    of_step = [] if _becomes_folder(config) else _in_step_dir("export", *names)(config, workspace)
     return [workspace.exported_dir(config), *of_step]
+
+
+def _quantize_outputs(config: Config, workspace: Workspace) -> list[Path]:
+    names = ("int8.keras", "quantized.md", *_of_photos(config, "int8.tflite"))
+    return _in_step_dir("quantize", *names)(config, workspace)
+
+
+def _of_photos(config: Config, *names: str) -> tuple[str, ...]:
+    """Files that there are for photos alone."""
+    return names if _dataset(config).task == "image" else ()
 
 
 def _in_step_dir(step: str, *names: str) -> Callable[[Config, Workspace], list[Path]]:
@@ -343,7 +362,7 @@ STEPS = {
                 *(*LABELS, "distillation", "calibrate", "quantize"),
             ),
             needs=_quantize_needs,
-            outputs=_in_step_dir("quantize", "int8.keras", "int8.tflite", "quantized.md"),
+            outputs=_quantize_outputs,
             headline=("num_examples", "top1_accuracy", "top1_difference", "agreement", "weight_bytes"),
         ),
         Step(
@@ -352,7 +371,7 @@ STEPS = {
             sections=("data.region", "export"),
             needs=_export_needs,
             outputs=_export_outputs,
-            version=4,
+            version=5,
         ),
         Step(
             name="verify",
@@ -360,8 +379,8 @@ STEPS = {
             sections=("verify",),
             needs=_verify_needs,
             outputs=_in_step_dir("verify", "differences.npz", "report.md", "waterfall.md"),
-            headline=("num_images", "num_backends", "max_backend_difference", "num_leaked_tensors", "wasm_with_simd"),
-            version=4,
+            headline=("num_examples", "num_backends", "max_backend_difference", "num_leaked_tensors", "wasm_with_simd"),
+            version=5,
         ),
     )
 }

@@ -1,5 +1,6 @@
 """`export`: the model for TensorFlow.js, TensorFlow Lite and TensorFlow, and the page around it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,12 +11,12 @@ import numpy as np
 from tfpipe.core.config import Config
 from tfpipe.core.errors import MismatchError
 from tfpipe.core.files import atomic_path, read_json, sha256_json, write_json
-from tfpipe.core.inputs import ImageInput, TextInput
+from tfpipe.core.inputs import ModelInput, TextInput
 from tfpipe.core.settings import Precision
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.records import Records
-from tfpipe.exporters.golden import make_golden, make_thumbnail
+from tfpipe.exporters.golden import make_golden, make_golden_texts, make_thumbnail
 from tfpipe.exporters.graph_model import save_graph_model
 from tfpipe.exporters.precisions import in_precisions
 from tfpipe.exporters.saved_model import export_saved_model
@@ -25,6 +26,7 @@ from tfpipe.exporters.tflite import export_tflite
 from tfpipe.models.saving import Card, load_model
 from tfpipe.models.text import kind_of
 from tfpipe.models.text_folder import write_folder
+from tfpipe.models.tokenizer import vocabulary_size
 from tfpipe.quantization.grid import on_grid
 from tfpipe.quantization.precisions import in_float16
 from tfpipe.stages.portable import load_portable
@@ -38,25 +40,30 @@ NUM_GOLDEN = 2
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:
-    """Convert in every precision; the page gets the one that the settings name. Texts get a folder of transformers."""
+    """Convert in every precision; the page gets the one that the settings name.
+
+    Teachers of texts, which are too large for a page, become a folder that transformers reads.
+    """
     make_reproducible(config.seed, deterministic=False)
-    if config.dataset_config.task == "text":
-        return _export_text(config, workspace)
+    if config.dataset_config.task == "text" and config.role != "student":
+        return _export_folder(config, workspace)
     folded, card = load_portable(config, workspace)
     calibration = read_calibration(config, workspace, card)
     sizes = _convert(config, workspace, (folded, card), calibration)
     step_dir = workspace.step_dir(config, "export")
     seen = count_training_regions(config, workspace, card.classes)
+    of_photos = config.dataset_config.task == "image"
     site = Site(
+        task=config.dataset_config.task,
         title=config.export.title,
         description=config.export.description,
         classes=card.classes,
         model_input=card.model_input,
         tfjs_dir=step_dir / config.export.precision,
-        tflite_path=tflite_path(config, workspace),
+        tflite_path=tflite_path(config, workspace) if of_photos else None,
         calibration=calibration,
-        regions=regions_of_page(seen, config.export.regions),
-        examples=_first_of_classes(config, workspace, config.export.num_examples),
+        regions=regions_of_page(seen, config.export.regions if of_photos else "none"),
+        examples=_first_of_classes(config, workspace, config.export.num_examples) if of_photos else [],
         model_card=_model_card(config, card, sizes),
         manifest_path=workspace.run_dir(config) / "manifest.yaml",
     )
@@ -64,11 +71,10 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     return {
         "weight_bytes": sizes,
         "page": (workspace.exported_dir(config) / "index.html").as_posix(),
-        "regions": measure_regions(seen, calibration["temperature"], config, workspace),
-    }
+    } | ({"regions": measure_regions(seen, calibration["temperature"], config, workspace)} if of_photos else {})
 
 
-def _export_text(config: Config, workspace: Workspace) -> Metrics:
+def _export_folder(config: Config, workspace: Workspace) -> Metrics:
     """What `AutoModelForSequenceClassification` and `AutoTokenizer` read, with the calibration beside it."""
     network, card = load_model(workspace.best_path(config))
     assert isinstance(card.model_input, TextInput)
@@ -99,17 +105,28 @@ def _convert(
     with TemporaryDirectory() as folder:
         export_saved_model(rounded, Path(folder) / "rounded")
         of_rounded = convert(Path(folder) / "rounded")
-    assert isinstance(card.model_input, ImageInput)
     models = in_precisions(convert(step_dir / "saved_model"), of_rounded, on_grid)
     networks: dict[Precision, keras.Model] = {"float32": folded, "float16": in_float16(folded), "int8": rounded}
-    thumbnails = np.stack([make_thumbnail(photo.jpeg) for photo in _first_of_classes(config, workspace, NUM_GOLDEN)])
+    golden_of = _golden_maker(config, workspace, card, calibration["temperature"])
     for precision, graph in models.items():
-        golden = make_golden(networks[precision], thumbnails, card.model_input, calibration["temperature"])
         save_graph_model(graph, step_dir / precision, metadata(card, calibration))
-        write_json(golden, step_dir / precision / "golden.json")
-    export_tflite(step_dir / "saved_model", step_dir / "float32.tflite", float16=False)
-    export_tflite(step_dir / "saved_model", step_dir / "float16.tflite", float16=True)
+        write_json(golden_of(networks[precision]), step_dir / precision / "golden.json")
+    if config.dataset_config.task == "image":
+        export_tflite(step_dir / "saved_model", step_dir / "float32.tflite", float16=False)
+        export_tflite(step_dir / "saved_model", step_dir / "float16.tflite", float16=True)
     return {precision: graph.weight_bytes for precision, graph in models.items()}
+
+
+def _golden_maker(
+    config: Config, workspace: Workspace, card: Card, temperature: float
+) -> Callable[[keras.Model], Json]:
+    """A function of a network: what it says of inputs that travel with it. Nobody's texts are among them."""
+    if isinstance(card.model_input, TextInput):
+        size, length = vocabulary_size(card.model_input), card.model_input.max_length
+        return lambda network: make_golden_texts(network, size, length, temperature)
+    image_input = card.model_input
+    thumbnails = np.stack([make_thumbnail(photo.jpeg) for photo in _first_of_classes(config, workspace, NUM_GOLDEN)])
+    return lambda network: make_golden(network, thumbnails, image_input, temperature)
 
 
 def read_calibration(config: Config, workspace: Workspace, card: Card) -> Json:
@@ -145,6 +162,12 @@ def _model_card(config: Config, card: Card, sizes: dict[Precision, int]) -> str:
     classes = "\n".join(f"- {name}" for name in card.classes)
     return (
         f"# {config.export.title}\n\n{config.export.description}\n\n"
-        f"{card.name}, {' × '.join(str(side or '?') for side in card.model_input.shape)}, {config.export.precision}, "
+        f"{card.name}, {_told_input(card.model_input)}, {config.export.precision}, "
         f"{sizes[config.export.precision]:,} bytes of weights.\n\n## Classes\n\n{classes}\n"
     )
+
+
+def _told_input(model_input: ModelInput) -> str:
+    if isinstance(model_input, TextInput):
+        return f"texts of up to {model_input.max_length} sub-words, {vocabulary_size(model_input):,} of which it knows"
+    return " × ".join(str(side) for side in model_input.shape)

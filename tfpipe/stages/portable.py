@@ -5,7 +5,9 @@ import numpy as np
 
 from tfpipe.core.config import Config
 from tfpipe.core.errors import ConfigError, MismatchError, TfpipeError
+from tfpipe.core.inputs import TextInput
 from tfpipe.core.workspace import Workspace
+from tfpipe.exporters.tokenizer import check_tokenizer
 from tfpipe.models import as_float32, find_family
 from tfpipe.models.folding import fold_batch_norms
 from tfpipe.models.saving import Card, load_model
@@ -15,7 +17,7 @@ def load_portable(config: Config, workspace: Workspace) -> tuple[keras.Model, Ca
     """What `quantize` and `export` start from.
 
     Raises:
-        ConfigError: when browsers lack what the network needs.
+        ConfigError: when browsers lack what the network needs, or the page does not know its tokenizer.
         MismatchError: when the list of classes is another's.
         TfpipeError: when a weight is no number.
     """
@@ -25,6 +27,8 @@ def load_portable(config: Config, workspace: Workspace) -> tuple[keras.Model, Ca
         raise ConfigError(
             f"{config.path}: {card.name} uses operations that browsers lack. Distil a student and export that."
         )
+    if isinstance(card.model_input, TextInput):
+        check_tokenizer(card.model_input)
     if network.output_shape[-1] != len(card.classes):
         raise MismatchError(
             f"{path}: the model has {network.output_shape[-1]} outputs, but its list of classes has "

@@ -4,6 +4,7 @@ A section carries the name of its step or of the plan's section; `core/config.py
 """
 
 from tfpipe.core.settings.base import (
+    THINGS,
     Augmentation,
     Backend,
     BestMetric,
@@ -58,6 +59,7 @@ __all__ = [
     "ADDRESS_SOURCES",
     "AUTO_BATCH",
     "FILE_SOURCES",
+    "THINGS",
     "AuditSettings",
     "Augmentation",
     "Backend",

@@ -16,6 +16,8 @@ SetKind = Literal["none", "marginal", "class_conditional"]
 RegionChoice = Literal["filter", "reweight", "none"]
 Pooling = Literal["first", "mean"]
 BestMetric = Literal["accuracy", "f1", "loss"]
+THINGS: dict[Task, str] = {"image": "photos", "text": "texts"}
+"""What reports and warnings call the examples."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]

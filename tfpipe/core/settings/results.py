@@ -65,7 +65,7 @@ class QuantizeSettings(Section):
     """`post_training` rounds the finished student, which takes seconds; `aware` also trains it on the int8 grid, with
     its teachers' labels, and takes the better of the two on validation."""
     num_images: Count = 16
-    """Training photos that the rounding looks at; 48 give hardly more."""
+    """Training photos that the rounding looks at; 48 give hardly more. Of texts, sixty-four times as many."""
     epochs: Count = 3
     """`aware`: of training."""
     batch_size: Count | None = None
@@ -94,10 +94,10 @@ class VerifySettings(Section):
     """The check in a real browser."""
 
     num_images: Count = 128
-    """Test images to compare."""
+    """Test photos, or texts, to compare."""
     backends: tuple[Backend, ...] = get_args(Backend)
     """Of TensorFlow.js, to compare with Python each; one that the browser lacks is told to be absent."""
     backend_images: Count = 16
-    """Test images for each backend but wasm; in software, webgpu takes more than a second for one."""
+    """Of them, for each backend but wasm; in software, webgpu takes more than a second for one."""
     chromium: Path | None = None
     """The browser; unset, the first Chromium or Chrome on the path."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfpipe.core.page.markup import Html, tag, together
-from tfpipe.core.settings import Task
+from tfpipe.core.settings import THINGS, Task
 
 MOST_REGIONS = 40
 MOST_CLASSES = 40
@@ -41,7 +41,7 @@ class Evaluation:
     @property
     def things(self) -> str:
         """What was judged."""
-        return "texts" if self.task == "text" else "photos"
+        return THINGS[self.task]
 
 
 def percent(share: float) -> str:

@@ -53,7 +53,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     write_report(metrics, config.calibrate, workspace.step_dir(config, "calibrate"))
     for split in ("validation", "test"):
         _logits_file(card, split, config, workspace).path.unlink()
-    for sentence in iter_sentences(metrics, config.calibrate):
+    for sentence in iter_sentences(metrics, config):
         say(f"  {sentence}")
     return metrics
 

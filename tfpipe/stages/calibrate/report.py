@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfpipe.core.config import Config
 from tfpipe.core.settings import CalibrateSettings
 from tfpipe.core.steps import Metrics
 from tfpipe.plots.calibration import plot_calibration, plot_risk_coverage
@@ -24,11 +25,11 @@ def write_report(metrics: Metrics, settings: CalibrateSettings, folder: Path) ->
     write_summaries(folder / "logs", numbers=numbers, png_paths=paths)
 
 
-def iter_sentences(metrics: Metrics, settings: CalibrateSettings) -> Iterator[str]:
+def iter_sentences(metrics: Metrics, config: Config) -> Iterator[str]:
     """What was decided, and why."""
-    yield _of_temperature(metrics, settings)
-    yield _of_error(metrics["test"])
-    yield from _of_threshold(metrics, settings)
+    yield _of_temperature(metrics, config.calibrate)
+    yield _of_error(metrics["test"], config.things)
+    yield from _of_threshold(metrics, config.calibrate, config.things)
     if metrics["sets"]:
         found = metrics["test"]["sets"]
         yield (
@@ -53,22 +54,22 @@ def _of_temperature(metrics: Metrics, settings: CalibrateSettings) -> str:
     return f"{fitted} applied: {ece}, above {limit}, and {then}"
 
 
-def _of_error(checked: Metrics) -> str:
+def _of_error(checked: Metrics, things: str) -> str:
     """Before and after, beside what would be there without any error."""
     before, after = checked["before"], checked["after"]
     found = after["intervals"]["ece"]
     return (
         f"ECE on test: {before['ece']:.3f} before, {after['ece']:.3f} after [{found['low']:.3f}, {found['high']:.3f}]; "
-        f"a perfect model's would be {after['ece_by_chance']:.3f} on {after['num_examples']:,} photos"
+        f"a perfect model's would be {after['ece_by_chance']:.3f} on {after['num_examples']:,} {things}"
     )
 
 
-def _of_threshold(metrics: Metrics, settings: CalibrateSettings) -> Iterator[str]:
+def _of_threshold(metrics: Metrics, settings: CalibrateSettings, things: str) -> Iterator[str]:
     fitted, checked = metrics["validation"]["threshold"], metrics["test"]["threshold"]
     target = _percent(settings.precision)
     if metrics["threshold"] is None:
         yield (
-            f"no threshold: validation has {fitted['num_examples']:,} photos, and calibrate.min_answers asks for "
+            f"no threshold: validation has {fitted['num_examples']:,} {things}, and calibrate.min_answers asks for "
             f"{settings.min_answers:,}"
         )
         return
@@ -76,7 +77,7 @@ def _of_threshold(metrics: Metrics, settings: CalibrateSettings) -> Iterator[str
         yield f"no threshold reaches {target} on validation; {metrics['threshold']:.4f} is the best there is"
     yield (
         f"threshold {metrics['threshold']:.4f}: on validation {_share(fitted, 'precision')} of the answers are right, "
-        f"{_share(fitted, 'coverage')} of the photos answered"
+        f"{_share(fitted, 'coverage')} of the {things} answered"
     )
     yield (
         f"on test {_share(checked, 'precision')} right ({_verdict(metrics['meets_precision'])} {target}), "

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfpipe.core.config import Config
 from tfpipe.core.files import atomic_open
-from tfpipe.core.inputs import ModelInput
+from tfpipe.core.inputs import ModelInput, TextInput
 from tfpipe.core.progress import say
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
@@ -35,6 +35,8 @@ TRAINING = "tfpipe.stages.quantize.aware"
 """Runs in a process of its own."""
 NUM_RANGE_IMAGES = 128
 """Training photos that show TensorFlow Lite the ranges of activations."""
+TEXTS_AN_IMAGE = 64
+"""Texts that show the rounding as much as a photo does, whose every place counts."""
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:
@@ -42,8 +44,8 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     make_reproducible(config.seed, deterministic=config.deterministic)
     folded, card = load_portable(config, workspace)
     step_dir = workspace.step_dir(config, "quantize")
-    images = _training_images(config, workspace, card.model_input)
-    in_int8 = {POST_TRAINING: round_weights(folded, images[: config.quantize.num_images])}
+    shown = _training_inputs(config, workspace, card.model_input)
+    in_int8 = {POST_TRAINING: round_weights(folded, shown)}
     metrics: Metrics = {"chosen": POST_TRAINING}
     if config.quantize.method == AWARE:
         metrics["training"] = run_in_own_process(TRAINING, config, workspace)
@@ -53,8 +55,9 @@ def run(config: Config, workspace: Workspace) -> Metrics:
         metrics |= _choose({name: validate(network) for name, network in in_int8.items()})
     network = in_int8[metrics["chosen"]]
     save_model(network, card, workspace.int8_path(config))
-    _save_tflite(network, images, step_dir / "int8.tflite")
-    contenders = _contenders(folded, in_int8, step_dir / "int8.tflite")
+    contenders = _contenders(folded, in_int8)
+    if config.dataset_config.task == "image":
+        contenders["tflite"] = _in_tflite(network, card.model_input, config, workspace)
     metrics |= compare(contenders, metrics["chosen"], card, config, workspace)
     with atomic_open(step_dir / "quantized.md") as file:
         file.write(to_markdown(metrics, config))
@@ -65,12 +68,24 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     return metrics
 
 
-def _training_images(config: Config, workspace: Workspace, model_input: ModelInput) -> Array:
-    """(images, size, size, 3): the first training photos, which stand in no order, as the network sees them."""
+def _training_inputs(config: Config, workspace: Workspace, model_input: ModelInput) -> Array:
+    """Of the first training examples, which stand in no order, what the rounding looks at.
+
+    Images (images, size, size, 3); or texts end to end in rows (rows, max_length), of which no place is padding.
+    """
+    count = config.quantize.num_images
+    if not isinstance(model_input, TextInput):
+        return _first_inputs(config, workspace, model_input, count)
+    ids = _first_inputs(config, workspace, model_input, TEXTS_AN_IMAGE * count)
+    tokens = ids[ids != model_input.pad_id]
+    length = min(model_input.max_length, len(tokens))
+    return tokens[: len(tokens) // length * length].reshape(-1, length)
+
+
+def _first_inputs(config: Config, workspace: Workspace, model_input: ModelInput, count: int) -> Array:
     records = Records(workspace.records_dir(config), "train", config.data.region)
-    count = max(config.quantize.num_images, NUM_RANGE_IMAGES)
-    images, _ = next(iter(evaluation_batches(records, model_input, batch_size=count)))
-    return images.numpy()
+    inputs, _ = next(iter(evaluation_batches(records, model_input, batch_size=count)))
+    return inputs.numpy()
 
 
 def _choose(scores: dict[str, Scores]) -> Metrics:
@@ -79,17 +94,20 @@ def _choose(scores: dict[str, Scores]) -> Metrics:
     return {"chosen": best, "validation": scores}
 
 
-def _save_tflite(network: keras.Model, images: Array, path: Path) -> None:
-    with TemporaryDirectory() as folder:
-        export_saved_model(network, Path(folder) / "saved_model")
-        export_int8_tflite(Path(folder) / "saved_model", path, images[:NUM_RANGE_IMAGES])
-
-
-def _contenders(folded: keras.Model, in_int8: dict[str, keras.Model], tflite_path: Path) -> dict[str, Contender]:
+def _contenders(folded: keras.Model, in_int8: dict[str, keras.Model]) -> dict[str, Contender]:
     """The lines of the table; the first is what the others are compared with."""
     return {
         "float32": Contender(compiled(folded), weight_bytes(folded, "float32")),
         "float16": Contender(compiled(in_float16(folded)), weight_bytes(folded, "float16")),
         **{name: Contender(compiled(network), weight_bytes(network, "int8")) for name, network in in_int8.items()},
-        "tflite": Contender(load_tflite(tflite_path), tflite_path.stat().st_size),
     }
+
+
+def _in_tflite(network: keras.Model, model_input: ModelInput, config: Config, workspace: Workspace) -> Contender:
+    """Write `int8.tflite`."""
+    path = workspace.step_dir(config, "quantize") / "int8.tflite"
+    images = _first_inputs(config, workspace, model_input, NUM_RANGE_IMAGES)
+    with TemporaryDirectory() as folder:
+        export_saved_model(network, Path(folder) / "saved_model")
+        export_int8_tflite(Path(folder) / "saved_model", path, images)
+    return Contender(load_tflite(path), path.stat().st_size)

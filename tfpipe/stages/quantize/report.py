@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from tfpipe.core.config import Config
 from tfpipe.core.steps import Metrics
 
+TFLITE = "tflite"
 NAMES = {
     "float32": "float32",
     "float16": "float16",
     "post_training": "int8, post-training",
     "aware": "int8, quantization-aware",
-    "tflite": "int8, TensorFlow Lite",
+    TFLITE: "int8, TensorFlow Lite",
 }
 """Key among the metrics → line of the table."""
 
@@ -23,12 +24,13 @@ def to_markdown(metrics: Metrics, config: Config) -> str:
     head = "| | top-1, % | difference, pp | top-5, % | ECE | same answer as float32, % | bytes |"
     lines = [_row(NAMES[name], line) for name, line in metrics["precisions"].items()]
     temperature = metrics["temperature"]
+    of_file = ", and of the file for TensorFlow Lite, which alone computes in int8 too: the others do so in float32"
     return (
-        f"# Precisions of {config.name}\n\n{metrics['num_examples']:,} test photos; in brackets 95 % intervals. ECE at "
-        f"the calibrated temperature, {temperature:.3f}. Bytes are those of the weights in a browser, and of the file "
-        f"for TensorFlow Lite, which alone computes in int8 too: the others do so in float32.\n\n"
+        f"# Precisions of {config.name}\n\n{metrics['num_examples']:,} test {config.things}; in brackets 95 % "
+        f"intervals. ECE at the calibrated temperature, {temperature:.3f}. Bytes are those of the weights in a browser"
+        f"{of_file if TFLITE in metrics['precisions'] else ''}.\n\n"
         + "\n".join([head, "|---|---:|---:|---:|---:|---:|---:|", *lines])
-        + f"\n\n`int8.keras` and `int8.tflite` are {NAMES[metrics['chosen']]}{_why(metrics)}\n"
+        + f"\n\nWhat is exported in int8 is {NAMES[metrics['chosen']]}{_why(metrics)}\n"
     )
 
 
@@ -38,9 +40,9 @@ def iter_sentences(metrics: Metrics, config: Config) -> Iterator[str]:
     yield (
         f"{NAMES[metrics['chosen']]}{_why(metrics)} On test {_percent(line['top1_accuracy'])} top-1, "
         f"{_points(line['top1_difference'])} from float32, in {line['bytes'] / exact['bytes']:.3f} of its bytes; "
-        f"{_percent(line['agreement'])} of the photos get the same answer"
+        f"{_percent(line['agreement'])} of the {config.things} get the same answer"
     )
-    lost = -metrics["precisions"]["tflite"]["top1_difference"]
+    lost = -metrics["precisions"][TFLITE]["top1_difference"] if TFLITE in metrics["precisions"] else 0.0
     if lost > MUCH:
         yield (
             f"warning: int8.tflite, whose activations are int8 too, loses {100 * lost:.2f} pp of top-1; on phones, "
@@ -80,7 +82,7 @@ def _moved(calibration: Metrics, config: Config) -> Iterator[str]:
         )
     for name, what, limit in (
         ("precision", "of its answers are right", config.calibrate.precision),
-        ("coverage", "of the photos are answered", config.calibrate.coverage),
+        ("coverage", f"of the {config.things} are answered", config.calibrate.coverage),
     ):
         if _fell(before[name], after[name], limit):
             yield (

@@ -11,7 +11,8 @@ from tfpipe.core.settings import Precision
 from tfpipe.exporters.browser import open_page
 
 Array = np.ndarray
-InputKind = Literal["f32", "jpg"]
+InputKind = Literal["f32", "jpg", "i32", "txt"]
+"""Ending of a file: a tensor of a photo, a photo, a tensor of a text, a text."""
 
 REFERENCE = "cpu"
 """The backend that others are compared with, layer by layer: plain JavaScript, nothing clever."""
@@ -29,25 +30,33 @@ OBSERVE = """() => {
 
 LONGEST_BLOCK = "() => new Promise((resolve) => setTimeout(() => resolve(Math.max(0, ...blocks)), 100))"
 
-PREDICT = """async ([url, isPhoto]) => {
-    const content = await (await fetch(url)).arrayBuffer();
-    const answer = isPhoto ? tfpipe.predictImage(content) : tfpipe.predictTensor(new Float32Array(content));
-    const { probs, milliseconds } = await answer;
-    return { probs: Array.from(probs), milliseconds };
+READ = """async (url) => {
+    const bytes = await (await fetch(url)).arrayBuffer();
+    const readers = {
+        f32: () => ({ type: "tensor", values: new Float32Array(bytes) }),
+        i32: () => ({ type: "tensor", values: new Int32Array(bytes) }),
+        jpg: () => ({ type: "image", bytes }),
+        txt: () => ({ type: "text", text: new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes) }),
+    };
+    return readers[url.split(".").pop()]();
 }"""
 
-DIVERGENCE = """async ([url, reference]) =>
-    tfpipe.findDivergence(new Float32Array(await (await fetch(url)).arrayBuffer()), reference)"""
+PREDICT = f"""async (url) => {{
+    const {{ probs, milliseconds }} = await tfpipe.predict(await ({READ})(url));
+    return {{ probs: Array.from(probs), milliseconds }};
+}}"""
+
+DIVERGENCE = f"""async ([url, reference]) => tfpipe.findDivergence(await ({READ})(url), reference)"""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the page said of all images."""
+    """What the page said of all inputs."""
 
     probs: Array
-    """(images, num_classes), calibrated."""
+    """(inputs, num_classes), calibrated."""
     latency_ms: Array
-    """(images,), from input to answer."""
+    """(inputs,), from input to answer."""
     about: dict[str, Any]
     """The backend it took, those it left and why, its own check's largest error, and how long it took to start."""
     num_leaked_tensors: int
@@ -63,18 +72,16 @@ class Asked:
     export_dir: Path
     """With the model in each precision."""
     inputs_dir: Path
-    """`<number>.f32`, (size, size, 3) little-endian, and `<number>.jpg`."""
+    """`<number>.<kind>`; tensors are little-endian."""
     chromium: Path
     advance: Advance
 
-    def ask(
-        self, kind: InputKind, num_images: int, *, precision: Precision | None = None, backend: str = ""
-    ) -> Answers:
-        """Open the page afresh and let it name the first inputs.
+    def ask(self, kind: InputKind, count: int, *, precision: Precision | None = None, backend: str = "") -> Answers:
+        """Open the page afresh and let it answer the first inputs.
 
         Args:
             kind: of the inputs.
-            num_images: to be named.
+            count: of them.
             precision: of the model; unset, the site's own.
             backend: to take; unset, the page chooses.
 
@@ -86,8 +93,8 @@ class Asked:
             page.evaluate(OBSERVE)
             num_tensors = page.evaluate("() => tfpipe.numTensors()")
             answers = []
-            for number in range(num_images):
-                answers.append(page.evaluate(PREDICT, [f"verify/{number}.{kind}", kind == "jpg"]))
+            for number in range(count):
+                answers.append(page.evaluate(PREDICT, f"verify/{number}.{kind}"))
                 self.advance()
             return Answers(
                 probs=np.array([answer["probs"] for answer in answers], np.float32),
@@ -97,15 +104,16 @@ class Asked:
                 longest_block_ms=page.evaluate(LONGEST_BLOCK),
             )
 
-    def find_divergence(self, number: int, backend: str) -> dict[str, Any] | None:
+    def find_divergence(self, kind: InputKind, number: int, backend: str) -> dict[str, Any] | None:
         """The first node that a backend computes otherwise than the reference does: its name and relative difference.
 
         Args:
+            kind: of the input.
             number: of the input.
             backend: that is wrong.
         """
         with open_page(self.site_dir, self._overlay(None), self.chromium, backend=backend) as page:
-            found: dict[str, Any] | None = page.evaluate(DIVERGENCE, [f"verify/{number}.f32", REFERENCE])
+            found: dict[str, Any] | None = page.evaluate(DIVERGENCE, [f"verify/{number}.{kind}", REFERENCE])
             return found
 
     def _overlay(self, precision: Precision | None) -> dict[str, Path]:

@@ -12,7 +12,7 @@ def compare(expected: Array, answers: Answers) -> Metrics:
     """Agreement and speed of one page.
 
     Args:
-        expected: (images, num_classes) of Python.
+        expected: (examples, num_classes) of Python.
         answers: of the page.
     """
     p50, p95 = np.percentile(answers.latency_ms, [50, 95])
@@ -26,7 +26,7 @@ def compare(expected: Array, answers: Answers) -> Metrics:
 
 
 def agreement(expected: Array, found: Array) -> Metrics:
-    """How far two sets of probabilities (images, num_classes) are apart; a NaN is as far as can be."""
+    """How far two sets of probabilities (examples, num_classes) are apart; a NaN is as far as can be."""
     difference = np.nan_to_num(np.abs(expected - found), nan=1.0)
     return {
         "max_probability_difference": float(difference.max()),
@@ -38,19 +38,19 @@ def agreement(expected: Array, found: Array) -> Metrics:
 
 
 def decision_agreement(expected: Array, found: Array, threshold: float | None) -> float:
-    """Share of the images of which both say the same name, or both that it is not conclusive.
+    """Share of the examples of which both say the same name, or both that it is not conclusive.
 
     Args:
-        expected: (images, num_classes).
-        found: (images, num_classes).
+        expected: (examples, num_classes).
+        found: (examples, num_classes).
         threshold: below which the largest probability says nothing; None where there is none.
     """
     decided, decided_there = (_decide(probs, threshold) for probs in (expected, found))
     return float((decided == decided_there).mean())
 
 
-def worst_image(expected: Array, found: Array) -> int:
-    """The image of which they differ most."""
+def worst_example(expected: Array, found: Array) -> int:
+    """The example of which they differ most."""
     return int(np.nan_to_num(np.abs(expected - found), nan=1.0).max(axis=-1).argmax())
 
 
@@ -61,7 +61,7 @@ def _correlation(expected: Array, found: Array) -> float:
 
 
 def _decide(probs: Array, threshold: float | None) -> Array:
-    """The id of the name that is said, -1 for none; (images,)."""
+    """The id of the name that is said, -1 for none; (examples,)."""
     is_said = probs.max(axis=-1) >= (0.0 if threshold is None else threshold)
     return np.where(is_said, probs.argmax(axis=-1), -1)
 

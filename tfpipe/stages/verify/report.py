@@ -18,24 +18,26 @@ COLUMNS = {
 }
 
 
-def to_markdown(metrics: Metrics) -> str:
-    """The whole report."""
+def to_markdown(metrics: Metrics, things: str) -> str:
+    """The whole report, of photos or of texts."""
     rows = {f"tensors in {name}": metrics[name] for name in get_args(Precision)}
     rows |= {f"tensors on {name}": of for name, of in metrics["backends"].items()}
-    rows["the page, JPEG bytes"] = metrics["jpeg"]
+    rows[f"the page, {things}"] = metrics["page"]
     lines = [_line(["", "backend", *COLUMNS]), _line(["---"] * 2 + ["---:"] * len(COLUMNS))]
     lines += [_row(name, of) for name, of in rows.items()]
-    return "\n".join(["# The page against Python", "", _sentence(metrics), "", *lines, "", *_divergences(metrics)])
+    return "\n".join(
+        ["# The page against Python", "", _sentence(metrics, things), "", *lines, "", *_divergences(metrics)]
+    )
 
 
-def _sentence(metrics: Metrics) -> str:
-    photos = metrics["jpeg"]
-    left = "".join(f" It left {of['backend']}: {of['reason']}." for of in photos["backends_left"])
+def _sentence(metrics: Metrics, things: str) -> str:
+    page = metrics["page"]
+    left = "".join(f" It left {of['backend']}: {of['reason']}." for of in page["backends_left"])
     return (
-        f"{metrics['num_images']} test images. Of raw JPEG bytes the page decides as Python does for "
-        f"{100 * photos['decision_agreement']:.1f} % (the same name, or not conclusive). It was ready after "
-        f"{photos['ready_ms']:.0f} ms; its main thread was never blocked for more than "
-        f"{max(photos['longest_block_ms'], 50):.0f} ms.{left}"
+        f"{metrics['num_examples']} test {things}. As a visitor has them, the page decides as Python does for "
+        f"{100 * page['decision_agreement']:.1f} % (the same name, or not conclusive). It was ready after "
+        f"{page['ready_ms']:.0f} ms; its main thread was never blocked for more than "
+        f"{max(page['longest_block_ms'], 50):.0f} ms.{left}"
     )
 
 

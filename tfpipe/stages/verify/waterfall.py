@@ -35,18 +35,18 @@ QUANTIZED = {
 
 @dataclass(frozen=True)
 class Level:
-    """A model on its way, measured on test photos."""
+    """A model on its way, measured on test photos or texts."""
 
     name: str
-    num_photos: int
+    num_examples: int
     top1_accuracy: float
     top1_interval: Interval
-    """95 %, of photos drawn anew."""
+    """95 %, of examples drawn anew."""
     ece: float
     bytes: int
     """Of the weights."""
     latency_ms: float | None = None
-    """p50 of one photo, in a browser."""
+    """p50 of one example, in a browser."""
 
 
 def iter_levels(config: Config, workspace: Workspace) -> Iterator[Level]:
@@ -71,14 +71,14 @@ def iter_levels_in_browser(
         yield _in_browser(f"the page, {config.export.precision} on {backend}", answers, labels, num_bytes)
 
 
-def to_markdown(levels: list[Level]) -> str:
-    """A table, and below it what its columns are."""
-    lines = ["| | photos | top-1, % | ECE | bytes | p50, ms |", "|---|---:|---:|---:|---:|---:|"]
+def to_markdown(levels: list[Level], things: str) -> str:
+    """A table, of photos or of texts."""
+    lines = [f"| | {things} | top-1, % | ECE | bytes | p50, ms |", "|---|---:|---:|---:|---:|---:|"]
     for level in levels:
         interval = f"[{100 * level.top1_interval.low:.1f}, {100 * level.top1_interval.high:.1f}]"
         latency = "" if level.latency_ms is None else f"{level.latency_ms:.1f}"
         lines.append(
-            f"| {level.name} | {level.num_photos:,} | {100 * level.top1_accuracy:.2f} {interval} | {level.ece:.3f} | "
+            f"| {level.name} | {level.num_examples:,} | {100 * level.top1_accuracy:.2f} {interval} | {level.ece:.3f} | "
             f"{level.bytes:,} | {latency} |"
         )
     return "\n".join(["# From teacher to browser", "", *lines, ""])

@@ -14,14 +14,14 @@ export function currentRequest() {
 /*
  * Runs predict(isLatest) and shows its answer, if nothing newer was chosen meanwhile.
  *
- * trueLabel: what a photo shows, where that is known. isLive: whether it is one of many frames.
+ * trueLabel: what a photo shows, where that is known. isLive: whether it is one of many frames, or a text half written.
  * Returns "named", "failed" or "overtaken".
  */
 export async function nameIt(predict, { trueLabel = null, isLive = false } = {}) {
   const request = ++latestRequest;
   const isLatest = () => request === latestRequest;
   document.body.classList.add("is-busy");
-  element("waiting").textContent = "Looking …";
+  element("waiting").textContent = "One moment …";
   let outcome = "named";
   try {
     const answer = await predict(isLatest);

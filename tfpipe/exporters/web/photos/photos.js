@@ -1,7 +1,7 @@
 /* Photos: chosen, dropped, pasted. */
 
+import { predictImage } from "./asking.js";
 import { releaseCamera } from "./camera-view.js";
-import * as client from "./client.js";
 import { element } from "./elements.js";
 import { showPhoto } from "./frames.js";
 import { nameIt } from "./naming.js";
@@ -42,7 +42,7 @@ export async function namePhoto(photo, trueLabel = null) {
     const blob = await photo;
     if (!isLatest()) return null;
     await showPhoto(blob);
-    return client.predictImage(blob);
+    return predictImage(blob);
   };
   await nameIt(predict, { trueLabel });
 }

@@ -1,5 +1,5 @@
 /*
- * The backends of TensorFlow.js, each tried on images whose answers are known before it may name a visitor's photo.
+ * The backends of TensorFlow.js, each tried on inputs whose answers are known before it may answer a visitor.
  *
  * Browsers and drivers go wrong silently: a backend that starts may still compute nonsense.
  */
@@ -38,7 +38,7 @@ async function chooseBackend(asked, { load, measure }) {
     }
   }
   const reasons = left.map(({ backend, reason }) => `${backend}: ${reason}`).join("; ");
-  throw new Error(`No backend of TensorFlow.js names photos rightly in this browser (${reasons})`);
+  throw new Error(`No backend of TensorFlow.js answers rightly in this browser (${reasons})`);
 }
 
 function describeError(difference) {
@@ -68,14 +68,14 @@ async function describeBackend(backend) {
 
 /*
  * The first node whose values are not those that another backend computes of the same input, and by how much of its
- * largest value: {node, difference}, or null. For looking into a backend that is wrong.
+ * largest value: {node, difference}, or null. For looking into a backend that is wrong. makeInput() gives a new tensor.
  */
-async function findDivergence(artifacts, input, reference) {
+async function findDivergence(artifacts, makeInput, reference) {
   const wrong = tf.getBackend();
   const names = computedNodes(artifacts.modelTopology.node);
-  const found = await computeNodes(artifacts, input, names);
+  const found = await computeNodes(artifacts, await makeInput(), names);
   await startBackend(reference);
-  const wanted = await computeNodes(artifacts, input, names);
+  const wanted = await computeNodes(artifacts, await makeInput(), names);
   await tf.setBackend(wrong);
   const differences = names.map((node, i) => ({ node, difference: relativeDifference(found[i], wanted[i]) }));
   return differences.find(({ difference }) => !(difference <= LAYER_TOLERANCE)) ?? null;
@@ -95,9 +95,9 @@ function computedNodes(nodes) {
   return [...ordered].filter((name) => !["Const", "Placeholder"].includes(byName.get(name).op));
 }
 
-async function computeNodes(artifacts, { values, shape }, names) {
+/* Disposes of the input. */
+async function computeNodes(artifacts, input, names) {
   const model = await tf.loadGraphModel({ load: async () => artifacts });
-  const input = tf.tensor(values, shape);
   tf.dispose(model.predict(input)); // an int8 model gets its weights now
   const outputs = [model.execute(input, names)].flat();
   const found = await Promise.all(outputs.map((output) => output.data()));

@@ -30,25 +30,14 @@ export function onProgress(listener) {
   reportProgress = listener;
 }
 
-/* An encoded photo (ArrayBuffer or Blob) to {probs: Float32Array (num_classes,), milliseconds}. */
-export async function predictImage(photo) {
-  const bytes = photo instanceof Blob ? await photo.arrayBuffer() : photo.slice(0);
-  return ask({ type: "image", bytes }, [bytes]);
-}
-
-/* A camera frame (ImageBitmap, given away) to the same. */
-export function predictBitmap(bitmap) {
-  return ask({ type: "bitmap", bitmap }, [bitmap]);
-}
-
-/* A preprocessed image, Float32Array (S, S, 3), to the same. */
-export function predictTensor(values) {
-  return ask({ type: "tensor", values }, []);
+/* An input of a kind that inputs.js knows to {probs: Float32Array (num_classes,), milliseconds, shape}. */
+export function predict(input, transfer = []) {
+  return ask(input, transfer);
 }
 
 /* The first node of the model that this backend computes otherwise than `reference` does: {node, difference} or null. */
-export async function findDivergence(values, reference) {
-  return (await ask({ type: "divergence", values, reference }, [])).divergence;
+export async function findDivergence(input, reference) {
+  return (await ask({ type: "divergence", input, reference }, [])).divergence;
 }
 
 /* How many tensors the worker holds; it must not grow. */

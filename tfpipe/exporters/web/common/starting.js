@@ -1,35 +1,16 @@
-/* The page: photos and camera frames in, five names out. The model itself lives in worker.js. */
+/* What every page does when it is opened: title, model, and the files for the next visit without a network. */
 
-import { showAnswerAgain, showTiming } from "./answers.js";
-import { listenForCamera } from "./camera-view.js";
+import { showTiming } from "./answers.js";
 import * as client from "./client.js";
 import { element, withText } from "./elements.js";
-import { showExamples } from "./examples.js";
 import { loadOptionalJson } from "./files.js";
 import { hideNotice, showNotice } from "./notices.js";
 import { keepOffline } from "./offline.js";
-import { listenForPhotos } from "./photos.js";
-import { listenForRegions } from "./regions.js";
 
-// Driven by `tfpipe verify`, through the same worker and code a visitor uses.
-window.tfpipe = {
-  ready: client.ready,
-  predictImage: client.predictImage,
-  predictTensor: client.predictTensor,
-  findDivergence: client.findDivergence,
-  numTensors: client.numTensors,
-};
-
-start();
-
-function start() {
+export function startPage() {
   hideNotice();
   showTitle();
-  showExamples();
   showModel().then(keepOffline); // what is kept is fetched once more, and must not slow down the first answer
-  listenForPhotos();
-  listenForCamera();
-  listenForRegions(showAnswerAgain);
 }
 
 async function showTitle() {

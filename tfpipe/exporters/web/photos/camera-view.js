@@ -1,7 +1,7 @@
 /* The camera on the page: one frame, or one after the other. */
 
+import { predictBitmap } from "./asking.js";
 import * as camera from "./camera.js";
-import * as client from "./client.js";
 import { element } from "./elements.js";
 import { setRatio, showPhoto } from "./frames.js";
 import { currentRequest, nameIt } from "./naming.js";
@@ -72,7 +72,7 @@ async function capture() {
     releaseCamera();
     element("drop").focus();
     await showPhoto(still);
-    return client.predictBitmap(frame);
+    return predictBitmap(frame);
   });
 }
 
@@ -104,7 +104,7 @@ function toggleLive() {
  * Switched off and on meanwhile, a newer loop asks the latest request, and this one ends.
  */
 async function nameNextFrame() {
-  const predict = async () => client.predictBitmap(await camera.grabFrame(element("video")));
+  const predict = async () => predictBitmap(await camera.grabFrame(element("video")));
   const outcome = await nameIt(predict, { isLive: true });
   if (outcome === "failed") setLive(false);
   if (outcome === "named" && isLive()) liveTimer = setTimeout(nameNextFrame, LIVE_PAUSE_MS);

@@ -30,8 +30,8 @@ export async function listenForRegions(onChange) {
 
 /* What the probabilities are multiplied by, (num_classes,); null where no region is chosen. */
 export function chosenFactors(numClasses) {
-  const name = element("region").value;
-  return known && name !== ANYWHERE ? regionFactors(known, name, numClasses) : null;
+  const name = known ? element("region").value : ANYWHERE;
+  return name === ANYWHERE ? null : regionFactors(known, name, numClasses);
 }
 
 /* Browsers may forbid memory. */

@@ -2,7 +2,6 @@
 "use strict";
 
 const MODEL_PATH = "model/model.json";
-const KNOWN_PREPROCESSING = { crop: "center_square", resize: "bilinear_antialias" };
 const BYTES_PER_VALUE = { float32: 4, int32: 4, bool: 1, uint8: 1, uint16: 2, float16: 2, complex64: 8 };
 
 const loadedScripts = new Set();
@@ -22,7 +21,6 @@ function loadScript(path) {
 async function loadFacts() {
   const names = ["classes", "preprocessing", "calibration", "golden"];
   const [known, preprocessing, calibration, golden] = await Promise.all(names.map((name) => loadJson(`model/${name}.json`)));
-  checkPreprocessing(preprocessing);
   checkCalibration(calibration, known.sha256);
   return { classes: known.classes, preprocessing, calibration, golden };
 }
@@ -60,14 +58,6 @@ function relativePath(url) {
   return new URL(url, self.location.href).href.replace(new URL(".", self.location.href).href, "");
 }
 
-function checkPreprocessing(preprocessing) {
-  for (const [key, known] of Object.entries(KNOWN_PREPROCESSING)) {
-    if (preprocessing[key] !== known) {
-      throw new Error(`model/preprocessing.json asks for ${key} “${preprocessing[key]}”; this page knows “${known}”.`);
-    }
-  }
-}
-
 function checkCalibration(calibration, classesSha256) {
   if (calibration.classes_sha256 !== classesSha256) {
     throw new Error("model/calibration.json is of other classes than model/classes.json. Export the model again.");
@@ -91,16 +81,17 @@ function storedBytes({ shape, dtype, quantization }) {
   return numValues * BYTES_PER_VALUE[quantization ? quantization.dtype : dtype];
 }
 
-/* Whether the model and the files beside it belong together. */
-function checkModel({ signature: { inputs, outputs } }, { classes, preprocessing: { image_size: size } }) {
-  const [, height] = shapeOf(Object.values(inputs).find(({ resourceId }) => resourceId === undefined));
-  if (height !== size) {
-    throw new Error(`The model takes images of ${height} pixels, but model/preprocessing.json makes them ${size}.`);
-  }
+/* Whether the model and its class list belong together. */
+function checkClasses({ signature: { outputs } }, classes) {
   const [, length] = shapeOf(Object.values(outputs)[0]);
   if (length !== classes.length) {
     throw new Error(`The model has ${length} outputs, but model/classes.json names ${classes.length} classes.`);
   }
+}
+
+/* Of what the model takes, with -1 where any length will do; its other inputs are the initializer's. */
+function inputShape({ signature: { inputs } }) {
+  return shapeOf(Object.values(inputs).find(({ resourceId }) => resourceId === undefined));
 }
 
 function shapeOf({ tensorShape: { dim } }) {
