@@ -100,9 +100,7 @@ def test_when_all_are_wrong_the_page_names_nothing(
     golden["expected"][0]["probs"][0] -= 0.5
     (tmp_path / "golden.json").write_text(json.dumps(golden))
     with (
-        pytest.raises(
-            TfpipeError, match=r"No backend of TensorFlow\.js names photos rightly .*wasm: its answers are off"
-        ),
+        pytest.raises(TfpipeError, match=r"No backend of TensorFlow\.js answers rightly .*wasm: its answers are off"),
         open_page(site_dir, {"model": tmp_path}, chromium),
     ):
         pass

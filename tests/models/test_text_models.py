@@ -1,5 +1,6 @@
 """Text classifiers beside transformers': the same texts, ids, probabilities, and folders that either reads."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -17,6 +18,7 @@ from tfpipe.models import build_model, input_of
 from tfpipe.models.saving import Card, load_model, save_model
 from tfpipe.models.text_folder import write_folder
 from tfpipe.models.tokenizer import read_text_input
+from tfpipe.models.vocabulary import cut_vocabulary, rows_of
 
 torch = pytest.importorskip("torch", reason="needs the extra `judge`")
 transformers = pytest.importorskip("transformers", reason="needs the extra `judge`")
@@ -108,6 +110,36 @@ def folder_with_pad(folder: Path, kind: str) -> None:
     if "roberta" in kind:
         words[0], words[1] = words[1], words[0]
     (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+
+
+def test_of_fewer_layers_and_sub_words_the_network_is_that_of_transformers_cut_short(
+    written: tuple[str, Path, Any],
+) -> None:
+    kind, folder, whole = written
+    judge = copy.deepcopy(whole)
+    base = getattr(judge, judge.base_model_prefix)
+    stack = base.transformer if kind == "distilbert" else base.encoder
+    stack.layer = stack.layer[:2]
+    folder_with_pad(folder, kind)
+    settings = ModelSettings(name=kind, weights=str(folder), num_layers=2, vocabulary_size=12)
+    text_input = input_of(settings, DataSettings(max_length=20))
+    assert isinstance(text_input, TextInput)
+    cut = cut_vocabulary(text_input, ["a word"], 12)
+    network = build_model(
+        settings,
+        num_classes=len(EMOTIONS),
+        model_input=cut,
+        dropout=0.1,
+        stochastic_depth=0.0,
+        rematerialize=False,
+        seed=1,
+        classes=EMOTIONS,
+    )
+    assert network.get_layer("token_embedding").get_weights()[0].shape == (12, 32)
+    ids = np.minimum(padded_ids(cut.pad_id), 11)
+    rows = np.array(rows_of(cut, text_input))
+    ours = keras.ops.softmax(network(ids, training=False)).numpy()
+    np.testing.assert_allclose(ours, probs_of(judge, rows[ids], pad_of(judge, kind)), atol=1e-5)
 
 
 def test_classes_in_another_order_take_their_own_weights(written: tuple[str, Path, Any]) -> None:

@@ -36,8 +36,12 @@ STUDENT: dict[str, Any] = {
     "data": TEACHER["data"] | {"augmentation": "moderate"},
     "teachers": [{"config": "teacher.yaml"}],
     "label": {"views": 2},
-    "training": {"epochs": 3, "batch_size": 16, "learning_rate": 2e-3},
+    "model": TEACHER["model"] | {"num_layers": 1, "vocabulary_size": 40, "pooling": "mean"},
+    "training": {"epochs": 6, "batch_size": 16, "learning_rate": 3e-3},
+    "distillation": {"temperature": 1.0},
     "finetune": {"epochs": 1, "augmentation": "none"},
+    "export": {"precision": "int8", "title": "How do I feel?"},
+    "verify": {"num_images": 24, "backend_images": 4, "backends": ["wasm", "cpu"]},
 }
 
 

@@ -210,8 +210,8 @@ def test_a_student_learns_from_its_teachers_words(workspace: Workspace, teacher:
 
 
 @pytest.mark.parametrize("step", ["quantize", "verify"])
-def test_steps_towards_a_page_say_that_texts_have_none(there: None, teacher: Config, step: str) -> None:
-    with pytest.raises(ConfigError, match=f"`{step}` is for photos: texts have no page yet"):
+def test_a_teacher_is_too_large_for_a_page_and_that_is_said(there: None, teacher: Config, step: str) -> None:
+    with pytest.raises(ConfigError, match=f"`{step}` is for what runs in a page, and a teacher of texts is too large"):
         run_step(step, Path("teacher.yaml"))
 
 
@@ -222,7 +222,6 @@ def test_steps_towards_a_page_say_that_texts_have_none(there: None, teacher: Con
         ("regularization.mixup_alpha=0.2", "regularization.mixup_alpha is for pixels"),
         ("model.tokenizer=nowhere", "nowhere has no tokenizer"),
         ("model.name=bert", "has the size of its weights"),
-        ("data.max_length=2000", "is more than the 512 positions"),
     ],
 )
 def test_what_texts_cannot_do_is_told_in_a_sentence(there: None, teacher: Config, override: str, told: str) -> None:

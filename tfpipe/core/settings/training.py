@@ -43,7 +43,7 @@ class ModelSettings(Section):
     """Texts, without `weights`: a folder with `tokenizer.json`, or `vocab.json` and `merges.txt`, or `vocab.txt`."""
     num_layers: Count | None = None
     """Texts: so many, instead of all that the name or the weights have; of weights the first ones (Sajjad 2020)."""
-    vocabulary_size: Annotated[int, Field(ge=100)] | None = None
+    vocabulary_size: Count | None = None
     """Texts: the sub-words that the training texts have most often, instead of all that the tokenizer knows (Abdaoui
     2020). In a small network most weights are sub-words'."""
     pooling: Pooling = "first"

@@ -1,0 +1,135 @@
+"""A student of texts in a page: the same answers as in Python, and how it is to write there."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from diary import EMOTIONS, OWN, make_workspace, settings
+from playwright.sync_api import Page
+
+from tfpipe.core.config import Config
+from tfpipe.core.errors import ConfigError, EnvironmentProblemError
+from tfpipe.core.files import read_json
+from tfpipe.core.workspace import Workspace
+from tfpipe.exporters.browser import find_chromium, open_page
+from tfpipe.models.saving import load_card
+from tfpipe.stages.predict import iter_answers, iter_given
+from tfpipe.stages.runner import run_step
+
+SENTENCE = f"today i feel {OWN['joy']} because"
+SHARES = "() => Array.from(document.querySelectorAll('#results .percent'), (cell) => cell.textContent)"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Path:
+    try:
+        return find_chromium(None)
+    except EnvironmentProblemError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, chromium: Path) -> Iterator[Workspace]:
+    """With a student that was verified."""
+    workspace = make_workspace(tmp_path_factory.mktemp("diary"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(workspace.root)
+        run_step("verify", Path("student.yaml"))
+        yield workspace
+
+
+@pytest.fixture(scope="module")
+def student(workspace: Workspace) -> Config:
+    return settings(workspace, "student")
+
+
+@pytest.fixture
+def page(workspace: Workspace, student: Config, chromium: Path) -> Iterator[Page]:
+    with open_page(workspace.exported_dir(student), {}, chromium) as page:
+        yield page
+
+
+def write(page: Page, text: str) -> dict[str, float]:
+    """Fill the field, and wait for what stands beside each name."""
+    page.locator("#text").fill(text)
+    page.wait_for_function("() => !document.body.classList.contains('is-busy')")
+    names = page.locator("#results .name").all_text_contents()
+    shares = [float(share.strip("<> %")) / 100 for share in page.evaluate(SHARES)]
+    return dict(zip(names, shares, strict=True))
+
+
+def test_the_page_says_what_python_says(workspace: Workspace, student: Config, page: Page) -> None:
+    metrics = read_json(workspace.step_dir(student, "verify") / "metrics.json")
+    assert metrics["num_examples"] == 24
+    for precision in ("float32", "float16", "int8", "page"):
+        assert metrics[precision]["max_probability_difference"] < 1e-4
+    assert metrics["backends"].keys() == {"wasm", "cpu"}
+    (expected,) = iter_answers(iter_given([SENTENCE], student), student, workspace)
+    found = write(page, SENTENCE)
+    # The page's weights are int8's.
+    assert found == pytest.approx(dict(expected.probs), abs=0.05)
+    assert max(found, key=found.__getitem__) == "joy"
+
+
+def test_names_stand_in_their_places_while_one_writes(page: Page) -> None:
+    for mood in EMOTIONS:
+        found = write(page, f"i feel {OWN[mood]}")
+        assert list(found) == list(EMOTIONS)
+        assert sum(found.values()) == pytest.approx(1, abs=0.002)
+        assert page.locator("#results .is-first .name").text_content() == max(found, key=found.__getitem__)
+    assert page.locator("#cut-note").is_hidden()
+    write(page, "very happy " * 40)
+    assert page.locator("#cut-note").is_visible()
+    page.locator("#clear").click()
+    assert page.locator("#results").is_hidden()
+    assert page.locator("#waiting").text_content() == "The names will stand here, each with how likely it is."
+    assert page.evaluate("() => document.activeElement.id") == "text"
+
+
+def test_the_last_of_what_was_typed_quickly_is_answered(page: Page) -> None:
+    calm = write(page, SENTENCE)
+    page.locator("#clear").click()
+    page.locator("#text").press_sequentially(SENTENCE, delay=0)
+    page.wait_for_function("() => !document.body.classList.contains('is-busy')")
+    assert write(page, SENTENCE) == calm
+    before = page.evaluate("() => tfpipe.numTensors()")
+    write(page, SENTENCE.upper())
+    assert page.evaluate("() => tfpipe.numTensors()") == before
+
+
+def test_nobodys_words_travel_with_the_page(workspace: Workspace, student: Config) -> None:
+    site = workspace.exported_dir(student)
+    written = "".join(
+        path.read_text("utf-8") for path in [*site.rglob("*.json"), *site.rglob("*.html"), *site.rglob("*.js")]
+    )
+    rows = (workspace.dataset_dir(student) / "raw.jsonl").read_text().splitlines()
+    texts = [json.loads(row)["text"] for row in rows]
+    assert not any(text in written for text in texts if text.strip())
+    assert not (site / "model.tflite").exists()
+    assert read_json(site / "examples" / "index.json") == {"examples": []}
+
+
+def test_the_student_is_as_small_as_its_settings_say(workspace: Workspace, student: Config) -> None:
+    card = load_card(workspace.best_path(student))
+    told = read_json(workspace.exported_dir(student) / "model" / "preprocessing.json")
+    assert len(json.loads(told["tokenizer"])["model"]["vocab"]) == 40
+    assert told["max_length"] == card.model_input.max_length == 24  # type: ignore[union-attr]
+    sizes = read_json(workspace.step_dir(student, "export") / "metrics.json")["weight_bytes"]
+    assert sizes["int8"] < 0.3 * sizes["float32"]
+    with np.load(workspace.step_dir(student, "verify") / "differences.npz") as saved:
+        assert saved["page"].shape == (24, 3)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("quantize.method=aware",), "quantize.method: aware is for photos: TF-MOT knows no encoders of texts"),
+        (("model.vocabulary_size=0",), "model.vocabulary_size"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_trained(workspace: Workspace, overrides: Any, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        run_step("quantize", Path("student.yaml"), overrides)
