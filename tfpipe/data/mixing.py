@@ -13,6 +13,8 @@ import tensorflow as tf
 
 Batch = tuple[tf.Tensor, tf.Tensor]
 """(batch, size, size, 3) images and (batch, num_classes) targets, whose rows sum to 1."""
+Example = tuple[tf.Tensor, tf.Tensor]
+"""What a batch holds, without its first axis."""
 
 
 def mix_neighbours(batch: Batch, seed: tf.Tensor, *, mixup_alpha: float, cutmix_alpha: float) -> Batch:
@@ -60,6 +62,33 @@ def cutmix(batch: Batch, partners: Batch, seed: tf.Tensor, alpha: float) -> Batc
     inside = (at >= low[..., None]) & (at < high[..., None])
     box = tf.cast(inside[:, 0, :, None] & inside[:, 1, None, :], tf.float32)[..., None]
     return _blend(batch, partners, 1 - box, 1 - tf.reduce_mean(box, axis=(1, 2, 3)))
+
+
+def splice(example: Example, partner: Example, seed: tf.Tensor, alpha: float) -> Example:
+    """CutMix of texts: the first words of one, then the last of its partner, in shares drawn from Beta(alpha, alpha).
+
+    Args:
+        example: text () string, and target (num_classes,).
+        partner: likewise.
+        seed: (2,) int32.
+        alpha: above 0.
+
+    Returns:
+        A text, and a target that is mixed by the words that came from each.
+    """
+    (text, target), (other, other_target) = example, partner
+    share = _beta(tf.constant([], tf.int32), seed, alpha)
+    own, others = tf.strings.split(text), tf.strings.split(other)
+    own = own[: _count_of(share, own)]
+    others = others[tf.size(others) - _count_of(1 - share, others) :]
+    of_own = tf.cast(tf.size(own), tf.float32) / tf.cast(tf.maximum(tf.size(own) + tf.size(others), 1), tf.float32)
+    spliced = tf.strings.reduce_join(tf.concat([own, others], axis=0), separator=" ")
+    return spliced, target * of_own + other_target * (1 - of_own)
+
+
+def _count_of(share: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+    """At least one, where there is one."""
+    return tf.cast(tf.math.ceil(share * tf.cast(tf.size(words), tf.float32)), tf.int32)
 
 
 def _blend(batch: Batch, partners: Batch, of_pixels: tf.Tensor, of_target: tf.Tensor) -> Batch:

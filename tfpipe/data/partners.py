@@ -1,8 +1,8 @@
-"""Views as teacher and student see them: of one photo, or, where `label` asks for it, of two that are mixed.
+"""Views as teacher and student see them: of one photo or text, or, where `label` asks for it, of two that are mixed.
 
-Which photo is mixed with which, and how, is part of the view: it follows from (id, view, seed). The partner
+Which one is mixed with which, and how, is part of the view: it follows from (id, view, seed). The partner
 stands some places further on in the canonical order, as many for all examples of a view, so that both are
-read as streams; records are shuffled as they are written, so it is a photo like any other.
+read as streams; records are shuffled as they are written, so it is one like any other.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from tfpipe.core.inputs import ModelInput
 from tfpipe.core.settings import Augmentation
-from tfpipe.data.mixing import Batch, mix
+from tfpipe.data.mixing import Example as Pair
+from tfpipe.data.mixing import mix, splice
 from tfpipe.data.records import Records
 from tfpipe.data.seen import build_view
 from tfpipe.data.views import view_seed
@@ -56,17 +57,20 @@ class Views:
         make_view = build_view(self.augmentation, model_input, self.seed)
         task, num_classes = records.task, len(records.classes)
 
-        def decode(example: Example, view: tf.Tensor) -> Batch:
+        def decode(example: Example, view: tf.Tensor) -> Pair:
             return make_view(example[task], example["id"], view), tf.one_hot(example["label"], num_classes)
 
         def make(example: Example, view: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             own = decode(example, view)
-            return self._mixed(own, decode(example["partner"], view), example["id"], view) if self.are_mixed else own
+            if not self.are_mixed:
+                return own
+            seed = tf.random.experimental.stateless_fold_in(view_seed(example["id"], view, self.seed), MIXING)
+            partner = decode(example["partner"], view)
+            return self._mixed(own, partner, seed) if task == "image" else splice(own, partner, seed, self.cutmix_alpha)
 
         return make
 
-    def _mixed(self, own: Batch, partner: Batch, example_id: tf.Tensor, view: tf.Tensor) -> Batch:
-        seed = tf.random.experimental.stateless_fold_in(view_seed(example_id, view, self.seed), MIXING)
+    def _mixed(self, own: Pair, partner: Pair, seed: tf.Tensor) -> Pair:
         one, other = (tuple(part[tf.newaxis] for part in pair) for pair in (own, partner))
         images, targets = mix(one, other, seed, mixup_alpha=self.mixup_alpha, cutmix_alpha=self.cutmix_alpha)
         return images[0], targets[0]

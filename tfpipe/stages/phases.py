@@ -327,7 +327,6 @@ def _check_task(config: Config, task: Task) -> None:
         "regularization.cutmix_alpha": regularization.cutmix_alpha,
         "regularization.random_erasing": regularization.random_erasing,
         "label.mixup_alpha": label.mixup_alpha,
-        "label.cutmix_alpha": label.cutmix_alpha,
     }
     given = [name for name, value in of_pixels.items() if value]
     if task == "text" and given:

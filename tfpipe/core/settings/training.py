@@ -186,7 +186,8 @@ class LabelSettings(Section):
     """Classes kept per view; with at least as many as there are, nothing is lost."""
     mixup_alpha: Annotated[float, Field(ge=0)] = 0.0
     cutmix_alpha: Annotated[float, Field(ge=0)] = 0.0
-    """A view may be a mixture of two photos; which two, and how, is part of the view."""
+    """A view may be a mixture of two photos, or (`cutmix_alpha`) the beginning of a text and the end of another; which
+    two, and how, is part of the view."""
 
     @model_validator(mode="after")
     def _mixes_what_is_labelled(self) -> "LabelSettings":
