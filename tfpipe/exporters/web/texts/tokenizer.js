@@ -3,8 +3,10 @@
  *
  * The worker loads this file with importScripts, node's tests with require; it touches no browser API.
  * Every id must equal that of the Python package `tokenizers` 0.23, because a model reads other ids as
- * another text. Its notions of letters and marks are those of the Rust crates it was built with, some of
- * them years older than the browser's: the tables below name what came between, up to Unicode 17.
+ * another text. Its notions of letters and marks are those of the Rust crates it was built with: categories
+ * of Unicode 8, decomposition of Unicode 9, lower case of Unicode 17. The browser's are newer, mostly, and the
+ * tables below name what came between, up to Unicode 17. What remains: a browser older than that leaves the
+ * latest capitals as they are (55 since Unicode 15), and a newer one knows marks that are named nowhere here.
  */
 "use strict";
 
@@ -31,7 +33,7 @@ function buildTokenizer(document) {
 
   function encode(text, maxLength) {
     const room = maxLength - before.length - after.length;
-    if (!(room >= 0)) throw new Error(`A text of at most ${maxLength} ids leaves no room for the tokenizer's own marks.`);
+    if (!(room >= 0)) throw new Error(`A text of at most ${maxLength} ids has no room for the tokenizer's own marks.`);
     // Rust's strings have no half of a surrogate pair, and whatever encodes as UTF-8 writes U+FFFD for one.
     const ids = firstOf(iterIds(text.replace(/\p{Surrogate}/gu, "\ufffd")), room);
     return Int32Array.from([...before, ...ids, ...after]);
@@ -43,7 +45,8 @@ function buildTokenizer(document) {
 function checkTokenizerPart(key, part, known) {
   const found = part ? part.type : null;
   if (!known.includes(found)) {
-    throw new Error(`tokenizer.json asks for the ${key} “${found}”; this page knows ${known.map((name) => `“${name}”`).join(" and ")}.`);
+    const names = known.map((name) => `“${name}”`).join(" and ");
+    throw new Error(`tokenizer.json asks for the ${key} “${found}”; this page knows ${names}.`);
   }
 }
 
@@ -104,12 +107,20 @@ function rankMarks(marks) {
  */
 function buildSplitter(addedTokens, normalizeText) {
   const raw = addedTokens.filter((token) => !token.normalized).map(({ content, id }) => [content, id]);
-  const normalized = addedTokens.filter((token) => token.normalized).map(({ content, id }) => [normalizeText(content), id]);
-  addedTokens.filter(({ single_word: alone }) => alone).forEach(refuseToken("as a word of its own"));
+  const normalized = addedTokens
+    .filter((token) => token.normalized)
+    .map(({ content, id }) => [normalizeText(content), id]);
+  addedTokens
+    .filter((token) => token.single_word)
+    .forEach(({ content }) => refuseToken(content, "as a word of its own"));
   // lstrip and rstrip take the blanks beside a token, which part words anyway, but they could take a token's own.
   [...raw, ...normalized]
     .filter(([content]) => content === "" || /^\p{White_Space}|\p{White_Space}$/u.test(content))
-    .forEach(([content]) => refuseToken("with a blank at its edge or nothing in it")({ content }));
+    .forEach(([content]) => refuseToken(content, "with a blank at its edge or nothing in it"));
+  // Of two that become the same, Python takes one today and the other tomorrow.
+  normalized
+    .filter(([content], i) => normalized.findIndex(([other]) => other === content) < i)
+    .forEach(([content]) => refuseToken(content, "twice once normalized"));
   const iterRaw = buildMatcher(raw);
   const iterNormalized = buildMatcher(normalized);
 
@@ -121,18 +132,17 @@ function buildSplitter(addedTokens, normalizeText) {
   };
 }
 
-function refuseToken(how) {
-  return ({ content }) => {
-    throw new Error(`tokenizer.json adds the token “${content}” ${how}, which this page cannot look for.`);
-  };
+function refuseToken(content, how) {
+  throw new Error(`tokenizer.json adds the token “${content}” ${how}, which this page cannot look for.`);
 }
 
-/* A function from a text to {id} and {part} in turn: the leftmost of the tokens, of those the longest, then the first. */
+/* A function from a text to {id} and {part} in turn: the leftmost token, and of those the longest. */
 function buildMatcher(tokens) {
   if (tokens.length === 0) return (text) => [{ part: text }];
-  const ids = new Map([...tokens].reverse());
+  const ids = new Map(tokens);
   const longestFirst = [...ids.keys()].sort((a, b) => b.length - a.length);
-  const pattern = new RegExp(longestFirst.map((content) => content.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("|"), "gu");
+  const escaped = longestFirst.map((content) => content.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
+  const pattern = new RegExp(escaped.join("|"), "gu");
 
   return function* iterMatches(text) {
     let end = 0;
@@ -161,7 +171,9 @@ function buildWordPiece(model) {
   checkTokenizerPart("model", model, ["WordPiece"]);
   const { unk_token: unknown, continuing_subword_prefix: prefix, max_input_chars_per_word: maxChars } = model;
   const vocabulary = new Map(Object.entries(model.vocab));
-  if (!vocabulary.has(unknown)) throw new Error(`tokenizer.json has no “${unknown}” in its vocabulary, which stands for unknown words.`);
+  if (!vocabulary.has(unknown)) {
+    throw new Error(`tokenizer.json has no “${unknown}” in its vocabulary, which stands for unknown words.`);
+  }
   const longest = [...vocabulary.keys()].reduce((length, entry) => Math.max(length, entry.length), 0);
 
   // An end within a surrogate pair is tried in vain: no entry has half of one.
@@ -262,7 +274,7 @@ const MANY_MARKS = /\p{M}{100,}/gu;
 /* The nonspacing marks of Unicode 8; two of them are something else by now. */
 const MARK = new RegExp(`(?=[\\p{Mn}\\u1734\\u{1171e}])[^${MARKS_OF_UNICODE_9}${SINCE_UNICODE_10}]`, "gu");
 
-/* Blanks, or (one mark) of punctuation: Unicode 8's, of which two are something else by now, and the rest of ASCII's. */
+/* Blanks, or (one mark) of punctuation: Unicode 8's, two of which are something else by now, and ASCII's rest. */
 const BOUNDARY = new RegExp(
   `\\p{White_Space}+|(?=[\\p{P}$+<=>^\`|~\\u166d\\u{111c9}])([^${PUNCTUATION_SINCE_UNICODE_8}])`,
   "gu",
