@@ -36,7 +36,7 @@ STUDENT: dict[str, Any] = {
     "data": TEACHER["data"] | {"augmentation": "moderate"},
     "teachers": [{"config": "teacher.yaml"}],
     "label": {"views": 2},
-    "model": TEACHER["model"] | {"num_layers": 1, "vocabulary_size": 40, "pooling": "mean"},
+    "model": TEACHER["model"] | {"num_layers": 1, "vocabulary_size": 30, "pooling": "mean"},
     "training": {"epochs": 6, "batch_size": 16, "learning_rate": 3e-3},
     "distillation": {"temperature": 1.0},
     "finetune": {"epochs": 1, "augmentation": "none"},

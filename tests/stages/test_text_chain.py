@@ -202,13 +202,6 @@ def test_a_text_of_a_megabyte_is_read_as_far_as_the_model_reads(teacher: Config)
     assert first == pytest.approx(second)
 
 
-def test_a_student_learns_from_its_teachers_words(workspace: Workspace, teacher: Config) -> None:
-    metrics = run_step("evaluate", Path("student.yaml"))
-    assert metrics["top1_accuracy"] > 0.6
-    labelled = json.loads((workspace.step_dir(settings(workspace, "student"), "label") / "metrics.json").read_text())
-    assert labelled["views"] == 2
-
-
 @pytest.mark.parametrize("step", ["quantize", "verify"])
 def test_a_teacher_is_too_large_for_a_page_and_that_is_said(there: None, teacher: Config, step: str) -> None:
     with pytest.raises(ConfigError, match=f"`{step}` is for what runs in a page, and a teacher of texts is too large"):

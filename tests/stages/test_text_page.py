@@ -74,6 +74,11 @@ def test_the_page_says_what_python_says(workspace: Workspace, student: Config, p
     assert max(found, key=found.__getitem__) == "joy"
 
 
+def test_the_student_learned_from_its_teachers_words(workspace: Workspace, student: Config) -> None:
+    assert read_json(workspace.step_dir(student, "evaluate") / "metrics.json")["top1_accuracy"] > 0.6
+    assert read_json(workspace.step_dir(student, "label") / "metrics.json")["views"] == 2
+
+
 def test_names_stand_in_their_places_while_one_writes(page: Page) -> None:
     for mood in EMOTIONS:
         found = write(page, f"i feel {OWN[mood]}")
@@ -106,8 +111,9 @@ def test_nobodys_words_travel_with_the_page(workspace: Workspace, student: Confi
         path.read_text("utf-8") for path in [*site.rglob("*.json"), *site.rglob("*.html"), *site.rglob("*.js")]
     )
     rows = (workspace.dataset_dir(student) / "raw.jsonl").read_text().splitlines()
-    texts = [json.loads(row)["text"] for row in rows]
-    assert not any(text in written for text in texts if text.strip())
+    texts = [json.loads(row).get("text", "").strip() for row in rows]
+    assert len(texts) > 200
+    assert not any(text in written for text in texts if text)
     assert not (site / "model.tflite").exists()
     assert read_json(site / "examples" / "index.json") == {"examples": []}
 
@@ -115,7 +121,7 @@ def test_nobodys_words_travel_with_the_page(workspace: Workspace, student: Confi
 def test_the_student_is_as_small_as_its_settings_say(workspace: Workspace, student: Config) -> None:
     card = load_card(workspace.best_path(student))
     told = read_json(workspace.exported_dir(student) / "model" / "preprocessing.json")
-    assert len(json.loads(told["tokenizer"])["model"]["vocab"]) == 40
+    assert len(json.loads(told["tokenizer"])["model"]["vocab"]) == 30
     assert told["max_length"] == card.model_input.max_length == 24  # type: ignore[union-attr]
     sizes = read_json(workspace.step_dir(student, "export") / "metrics.json")["weight_bytes"]
     assert sizes["int8"] < 0.3 * sizes["float32"]
