@@ -57,6 +57,8 @@ def _settings(seed: int, unit: str) -> dict[str, Path]:
             document |= {"dataset": f"{document['dataset']}_{unit}", "split": document["split"] | {"unit": unit}}
         else:
             document["data"] = document["data"] | {"config": f"{DATASET}-{unit}.yaml"}
+            for teacher in document.get("teachers", []):
+                teacher["config"] = teacher["config"].replace(".yaml", f"-{unit}.yaml")
         changed[stem] = path.with_name(f"{stem}-{unit}.yaml")
         changed[stem].write_text(yaml.safe_dump(document), encoding="utf-8")
     return changed

@@ -12,7 +12,7 @@ from tfpipe.core.config import Config
 from tfpipe.core.errors import MismatchError
 from tfpipe.core.files import atomic_path, read_json, sha256_json, write_json
 from tfpipe.core.inputs import ModelInput, TextInput
-from tfpipe.core.settings import Precision
+from tfpipe.core.settings import Precision, Task
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.records import Records
@@ -35,6 +35,8 @@ from tfpipe.training.reproducible import make_reproducible
 
 Json = dict[str, Any]
 
+TITLES: dict[Task, str] = {"image": "What is in the picture?", "text": "What does the text say?"}
+"""Of pages whose settings give them none."""
 NUM_GOLDEN = 2
 """Photos by which the page tries the backends of TensorFlow.js."""
 
@@ -55,7 +57,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     of_photos = config.dataset_config.task == "image"
     site = Site(
         task=config.dataset_config.task,
-        title=config.export.title,
+        title=_title(config),
         description=config.export.description,
         classes=card.classes,
         model_input=card.model_input,
@@ -158,10 +160,14 @@ def _first_of_classes(config: Config, workspace: Workspace, count: int) -> list[
     return [Example(jpeg, records.classes[label]) for label, jpeg in found.items()]
 
 
+def _title(config: Config) -> str:
+    return config.export.title or TITLES[config.dataset_config.task]
+
+
 def _model_card(config: Config, card: Card, sizes: dict[Precision, int]) -> str:
     classes = "\n".join(f"- {name}" for name in card.classes)
     return (
-        f"# {config.export.title}\n\n{config.export.description}\n\n"
+        f"# {_title(config)}\n\n{config.export.description}\n\n"
         f"{card.name}, {_told_input(card.model_input)}, {config.export.precision}, "
         f"{sizes[config.export.precision]:,} bytes of weights.\n\n## Classes\n\n{classes}\n"
     )

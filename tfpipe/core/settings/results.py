@@ -80,7 +80,8 @@ class ExportSettings(Section):
     precision: Precision = "float16"
     """How the page's weights are stored. float16 loses nothing; int8 takes half of its bytes, and some tenths of a
     point of top-1."""
-    title: str = "What is in the picture?"
+    title: str | None = None
+    """Above the page; unset, “What is in the picture?”, or “What does the text say?”."""
     description: str = ""
     num_examples: Annotated[int, Field(ge=0)] = 0
     """Test photos that the page offers for a try."""
