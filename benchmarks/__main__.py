@@ -21,6 +21,7 @@ from benchmarks import (
     network_speed,
     pack_records,
     split_rows,
+    text_training,
     training_step,
 )
 from benchmarks.table import Table
@@ -41,6 +42,7 @@ def main() -> None:
             *distillation_epoch.measure(Path(folder)),
             *distillation_step.measure(),
             *large_export.measure(Path(folder) / "large"),
+            *text_training.measure(Path(folder) / "texts"),
             fetch_loopback.measure(Path(folder)),
             fetch_loopback.measure_pace(Path(folder)),
             near_duplicates.measure_inspection(Path(folder) / "audit"),
