@@ -65,7 +65,7 @@ def test_help_names_every_command_with_what_it_does() -> None:
     assert result.exit_code == 0
     assert "Example:\n    tfpipe run --config configs/student.yaml" in result.stdout
     listed = {line.split()[0]: line for line in result.stdout.split("Commands:")[1].splitlines() if line.strip()}
-    assert set(listed) == {*COMMANDS, "predict"}
+    assert set(listed) == {*COMMANDS, "predict", "serve"}
     for step in (*STEPS.values(), RUN):
         assert step.summary.split(",")[0][:30] in listed[step.name]
 

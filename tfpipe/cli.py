@@ -275,3 +275,21 @@ def _print_csv(rows: Iterator[dict[str, str]]) -> None:
             writer = csv.DictWriter(sys.stdout, list(row), lineterminator="\n")
             writer.writeheader()
         writer.writerow(row)
+
+
+@main.command(
+    "serve",
+    help="Answer over HTTP, calibrated, until told to end.\n\n"
+    "\b\nExample:\n"
+    "  tfpipe serve --config configs/emotions_teacher.yaml --port 8000\n"
+    "  tfpipe serve --config configs/student.yaml --host 0.0.0.0 --set serve.batch_size=8",
+)
+@click.option("--config", "path", type=click.Path(path_type=Path), required=True, help="Settings file (YAML).")
+@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override one setting.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to answer at; 0.0.0.0 stands for all.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+def serve(path: Path, overrides: tuple[str, ...], host: str, port: int) -> None:
+    """Train what is missing, then answer."""
+    from tfpipe.stages import serve as stage
+
+    stage.serve(path, overrides, host, port)

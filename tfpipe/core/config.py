@@ -78,6 +78,7 @@ class Config(s.Section):
     quantize: s.QuantizeSettings = s.QuantizeSettings()
     export: s.ExportSettings = s.ExportSettings()
     verify: s.VerifySettings = s.VerifySettings()
+    serve: s.ServeSettings = s.ServeSettings()
     criteria: dict[str, dict[str, str]] = Field(default={})
     """Step → metric → bound, such as `evaluate: {top1_accuracy: ">= 0.85"}`."""
     _dataset_overrides: tuple[str, ...] = PrivateAttr(())

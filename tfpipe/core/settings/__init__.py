@@ -41,6 +41,7 @@ from tfpipe.core.settings.results import (
     QuantizeSettings,
     VerifySettings,
 )
+from tfpipe.core.settings.serving import ServeSettings
 from tfpipe.core.settings.training import (
     AUTO_BATCH,
     CallbackSettings,
@@ -89,6 +90,7 @@ __all__ = [
     "RowField",
     "Sampling",
     "Section",
+    "ServeSettings",
     "SetKind",
     "SnapshotSettings",
     "SoftLoss",

@@ -1,0 +1,161 @@
+"""`serve`: a fitted model's calibrated answers over HTTP."""
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfpipe.core.config import Config, load_config
+from tfpipe.core.errors import ConfigError, EnvironmentProblemError
+from tfpipe.core.files import read_json
+from tfpipe.core.progress import say
+from tfpipe.core.workspace import Workspace
+from tfpipe.stages.runner import run_step
+
+if TYPE_CHECKING:
+    from tfpipe.serving.batching import Content, Judgement, Model
+    from tfpipe.serving.drift import Drift
+
+BACKLOG = 2048
+"""Connections that may wait to be accepted; uvicorn's own."""
+
+
+def serve(path: Path, overrides: tuple[str, ...], host: str, port: int) -> None:
+    """Train what is missing, then answer until told to end.
+
+    Args:
+        path: the settings file.
+        overrides: `key.path=value` each.
+        host: an address or name of this machine.
+        port: 0 takes a free one.
+
+    Raises:
+        ConfigError: when the token's variable is not set.
+        EnvironmentProblemError: when the port cannot be had, or the extra is missing.
+    """
+    _check_extra()
+    config, workspace = load_config(path, overrides), Workspace()
+    token = _read_token(config)
+    # Hours of training are a long way to an answer that the port is taken.
+    with _bound(host, port) as listener:
+        run_step("calibrate", path, overrides)
+        _serve(config, workspace, token, listener)
+
+
+def _serve(config: Config, workspace: Workspace, token: str | None, listener: socket.socket) -> None:
+    from tfpipe.serving.app import build_app
+    from tfpipe.serving.server import run_server
+    from tfpipe.serving.service import Service
+
+    if config.serve.log_inputs:
+        logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        logging.getLogger("tfpipe.serving").setLevel(logging.INFO)
+    task = config.dataset_config.task
+    service = Service(lambda: load(config, workspace), task, config.serve, load_drift(config, workspace))
+    listener.listen(BACKLOG)
+    host, port = listener.getsockname()[:2]
+    say(f"{config.name}: http://{f'[{host}]' if ':' in host else host}:{port}")
+    run_server(build_app(service, name=config.name, token=token), service, listener)
+    say(f"{config.name}: stopped.")
+
+
+def load(config: Config, workspace: Workspace) -> "Model":
+    """The predictor as a function of contents, asked once already, so that the first client need not wait."""
+    from tfpipe.stages.predict import Asked, load_predictor
+    from tfpipe.training.reproducible import make_reproducible
+
+    make_reproducible(config.seed, deterministic=config.deterministic)
+    predictor = load_predictor(config, workspace)
+
+    def model(contents: "Sequence[Content]") -> "Sequence[Judgement]":
+        return predictor([Asked("", content, {}) for content in contents])
+
+    _warm_up(model, config)
+    say(f"{config.name}: ready")
+    return model
+
+
+def _warm_up(model: Callable[["Sequence[Content]"], object], config: Config) -> None:
+    """Of two shapes: at the second TensorFlow traces a graph that all shapes fit."""
+    if config.dataset_config.task == "text":
+        one: Content = "a"
+        other: Content = "a " * config.data.max_length
+    else:
+        one = other = _grey_photo()
+    model([one])
+    model([other] * 2)
+
+
+def _grey_photo() -> bytes:
+    from PIL import Image
+
+    from tfpipe.data.photos import to_jpeg
+
+    return to_jpeg(Image.new("RGB", (64, 64), "grey"))
+
+
+def load_drift(config: Config, workspace: Workspace) -> "Drift":
+    """What the model said of the validation split, to compare its answers with."""
+    from tfpipe.models.saving import load_card
+    from tfpipe.serving.drift import Answers, Drift
+
+    found = read_json(workspace.calibration_path(config))
+    validation = Answers(np.array(found["predicted_labels"]), np.array(found["calibrated_probs"]))
+    threshold = read_json(workspace.page_calibration_path(config))["threshold"]
+    classes = load_card(workspace.best_path(config)).classes
+    return Drift(classes, validation, threshold=threshold, window=config.serve.drift_window)
+
+
+def _check_extra() -> None:
+    try:
+        import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError:
+        raise EnvironmentProblemError("`serve` needs an extra: pip install 'tfpipe[serve]'.") from None
+
+
+def _read_token(config: Config) -> str | None:
+    name = config.serve.token_env
+    if name is None:
+        return None
+    token = os.environ.get(name, "")
+    if not token:
+        raise ConfigError(f"{config.path}: serve.token_env: {name} is not set in the environment.")
+    return token
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that nobody can connect to yet.
+
+    Raises:
+        EnvironmentProblemError: when the machine refuses, here or in the block.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise EnvironmentProblemError(f"--host {host}: no address of this machine ({error.strerror}).") from None
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            raise EnvironmentProblemError(_refused(host, port, error)) from None
+        yield listener
+
+
+def _refused(host: str, port: int, error: OSError) -> str:
+    reasons = {
+        errno.EADDRINUSE: "the port is in use. Stop what holds it, or take another: --port 8001",
+        errno.EACCES: "no permission. Take a port from 1024 on: --port 8000",
+        errno.EADDRNOTAVAIL: "no address of this machine. 0.0.0.0 stands for all that it has",
+    }
+    return f"{host}:{port}: {reasons.get(error.errno or 0, error.strerror)}."
