@@ -1,6 +1,7 @@
 """The chain on texts: from a CSV file to a teacher that is evaluated, calibrated, asked, and taught from."""
 
 import csv
+import http.client
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from diary import EMOTIONS, OWN, make_workspace, settings
+from served import SECONDS, begin_request, get, post, served, wait_for
 from sklearn.metrics import classification_report, f1_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -173,6 +175,41 @@ def test_predict_answers_a_text_standard_input_and_a_file(teacher: Config, tmp_p
         assert result.exit_code == 1
         assert told in result.stderr
         assert "Traceback" not in result.output
+
+
+def test_serve_answers_as_predict_does_and_ends_when_all_is_answered(workspace: Workspace, teacher: Config) -> None:
+    texts = [f"today i feel {OWN['joy']}", f"because {OWN['sadness']} so"]
+    body = json.dumps({"inputs": texts}).encode()
+    limits = ("--set", "serve.token_env=SERVE_TOKEN", "--set", f"serve.timeout_s={SECONDS}")
+    with served(workspace, "--config", "teacher.yaml", "--port", "0", *limits) as (process, port, told):
+        assert "calibrate teacher cached" in told[0]
+        assert get(port, "/health")[0] == 200
+        wait_for(port, "/ready", lambda status, _: status == 200)
+        status, answers = post(port, *texts)
+        assert status == 200
+        with begin_request(port, body) as connection:
+            wait_for(port, "/metrics", lambda _, text: "tfpipe_requests_under_way 1.0" in text)
+            process.send_signal(signal.SIGTERM)
+            wait_for(port, "/ready", lambda status, _: status == 503)
+            assert post(port, *texts) == (503, {"detail": "the server is stopping"})
+            assert process.poll() is None
+            connection.sendall(body[10:])
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            assert response.status == 200
+            assert json.loads(response.read()) == answers
+        assert process.wait(SECONDS) == 0
+        assert process.stderr
+        rest = process.stderr.read()
+        assert "Traceback" not in rest
+        assert rest.splitlines()[-1] == "teacher: stopped."
+        assert texts[0] not in rest
+    asked = ["predict", "--config", "teacher.yaml", "--json", *texts]
+    expected = [json.loads(line) for line in CliRunner().invoke(main, asked).stdout.splitlines()]
+    assert [answer["label"] for answer in answers] == ["joy", "sadness"]
+    for found, wanted in zip(answers, expected, strict=True):
+        assert (found["label"], found["conclusive"]) == (wanted["label"], wanted["conclusive"])
+        assert found["probs"] == pytest.approx(wanted["probs"], abs=1e-5)
 
 
 def test_the_export_is_a_folder_that_transformers_reads(workspace: Workspace, teacher: Config) -> None:

@@ -188,9 +188,10 @@ def _photo_reader(image_input: ImageInput) -> Callable[[Asked], tf.Tensor]:
         assert isinstance(asked.content, bytes)
         try:
             jpeg = upright_jpeg(asked.content)
-        except (OSError, ValueError):
+            return make_view(tf.constant(jpeg), tf.constant(""), tf.constant(0, tf.int64))
+        # A JPEG that is cut short is met by TensorFlow alone: it is passed on as it is.
+        except (OSError, ValueError, tf.errors.InvalidArgumentError):
             raise DataError(f"{asked.name}: not an image that can be read.") from None
-        return make_view(tf.constant(jpeg), tf.constant(""), tf.constant(0, tf.int64))
 
     return read
 

@@ -148,11 +148,12 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         try:
             listener.bind(address)
         except OSError as error:
-            raise EnvironmentProblemError(_refused(host, port, error)) from None
+            raise EnvironmentProblemError(explain_refusal(host, port, error)) from None
         yield listener
 
 
-def _refused(host: str, port: int, error: OSError) -> str:
+def explain_refusal(host: str, port: int, error: OSError) -> str:
+    """What the machine says of an address, and what to do."""
     reasons = {
         errno.EADDRINUSE: "the port is in use. Stop what holds it, or take another: --port 8001",
         errno.EACCES: "no permission. Take a port from 1024 on: --port 8000",
