@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from tfpipe.core.errors import DataError
 from tfpipe.core.settings import ServeSettings, Task
 from tfpipe.serving.app import build_app
-from tfpipe.serving.batching import Content
+from tfpipe.serving.batching import Content, Model
 from tfpipe.serving.drift import Answers, Drift
 from tfpipe.serving.server import Server, build_server
 from tfpipe.serving.service import Service
@@ -103,9 +103,11 @@ def build_drift(window: int = 100) -> Drift:
     return Drift(CLASSES, VALIDATION, threshold=THRESHOLD, window=window)
 
 
-def build_service(oracle: Oracle, task: Task = "text", **settings: Any) -> Service:
+def build_service(
+    oracle: Oracle, task: Task = "text", *, load: Callable[[], Model] | None = None, **settings: Any
+) -> Service:
     limits = ServeSettings(**{"rate": None, "max_delay_ms": 0, "timeout_s": 20} | settings)
-    return Service(oracle.load, task, limits, build_drift(limits.drift_window))
+    return Service(load or oracle.load, task, limits, build_drift(limits.drift_window))
 
 
 @asynccontextmanager

@@ -1,11 +1,13 @@
 """What OpenAPI says is what happens, also for those who mean no good."""
 
+import json
 from typing import Any
 
 import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from oracle import TOKEN, Oracle, build_service, listening
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
@@ -57,7 +59,7 @@ def test_a_fuzzer_meets_no_status_and_no_body_that_are_not_declared(task: Task) 
             operation = found.ok()
             right, wrong = (operation.as_strategy(generation_mode=mode) for mode in GenerationMode)
 
-            @settings(max_examples=100, deadline=None, database=None, derandomize=True,
+            @settings(max_examples=200, deadline=None, database=None, derandomize=True,
                       suppress_health_check=list(HealthCheck))  # fmt: skip
             @given(case=right | wrong)
             def fuzz(case: Case) -> None:
@@ -70,3 +72,27 @@ def test_a_fuzzer_meets_no_status_and_no_body_that_are_not_declared(task: Task) 
     assert {("/predict", 422), ("/metrics", 200), ("/health", 200), ("/ready", 200)} <= seen
     assert task == "image" or ("/predict", 200) in seen
     assert max(status for _, status in seen) < 500
+
+
+SCALARS = st.none() | st.booleans() | st.floats() | st.integers() | st.text()
+JSON_VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+
+
+def test_no_body_and_no_header_make_the_server_fail() -> None:
+    """What a schema would not think of: bytes, cut JSON, NaN, halves of characters."""
+    seen: set[int] = set()
+    kinds = st.sampled_from(["application/json", "application/json; charset=utf-16", "text/plain", ""])
+    bodies = st.binary() | JSON_VALUES.map(json.dumps) | JSON_VALUES.map(lambda one: json.dumps({"inputs": [one]})[:-1])
+    with listening(build_service(Oracle(), max_body_bytes=200)) as (_, address), requests.Session() as session:
+
+        @settings(max_examples=300, deadline=None, database=None, derandomize=True)
+        @given(body=bodies, kind=kinds)
+        def fuzz(body: str | bytes, kind: str) -> None:
+            content = body.encode() if isinstance(body, str) else body
+            response = session.post(f"{address}/predict", data=content, headers={"content-type": kind})
+            seen.add(response.status_code)
+            assert response.json()["detail"]
+
+        fuzz()
+        assert session.post(f"{address}/predict/", allow_redirects=False).status_code == 404
+    assert seen == {413, 415, 422}

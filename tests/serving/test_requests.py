@@ -271,8 +271,7 @@ def test_until_the_model_is_loaded_and_from_the_end_on_nothing_is_taken() -> Non
         return oracle
 
     async def run() -> None:
-        service = build_service(oracle)
-        service._load = load
+        service = build_service(oracle, load=load)
         oracle.gate.clear()
         app = build_app(service, name="oracle")
         async with app.router.lifespan_context(app), client_of(app) as client:
@@ -296,8 +295,7 @@ def test_a_model_that_cannot_be_loaded_is_remembered() -> None:
         raise OSError("no such file")
 
     async def run() -> None:
-        service = build_service(Oracle())
-        service._load = load
+        service = build_service(Oracle(), load=load)
         async with service.running():
             await until(lambda: service.failure is not None)
         assert str(service.failure) == "no such file"

@@ -8,12 +8,10 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from oracle import Oracle, as_json, build_drift, build_service, listening
+from oracle import Oracle, as_json, build_service, listening
 
-from tfpipe.core.settings import ServeSettings
 from tfpipe.serving.app import build_app
 from tfpipe.serving.server import run_server
-from tfpipe.serving.service import Service
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
 BODY = b'{"inputs": ["glad"]}'
@@ -52,6 +50,14 @@ def test_a_large_body_is_refused_before_its_end() -> None:
         assert say(address, HEAD + CHUNKED, chunk(b" " * 1001))[0] == 413
         # Its client never sends the rest.
         assert say(address, HEAD + length(10**9), b" " * 1001)[0] == 413
+
+
+def test_headers_without_end_are_refused() -> None:
+    with listening(build_service(Oracle())) as (_, address):
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nX: " + b"x" * 70_000)
+            assert connection.recv(12) == b"HTTP/1.1 400"
 
 
 def test_a_slow_body_is_not_waited_for() -> None:
@@ -98,6 +104,6 @@ def test_a_server_whose_model_cannot_be_loaded_ends() -> None:
     def load() -> Oracle:
         raise OSError("no such file")
 
-    service = Service(load, "text", ServeSettings(), build_drift())
+    service = build_service(Oracle(), load=load)
     with pytest.raises(OSError, match="no such file"), socket.create_server(("127.0.0.1", 0)) as listener:
         run_server(build_app(service, name="broken"), service, listener)

@@ -52,6 +52,7 @@ def build_app(service: Service, *, name: str, token: str | None = None) -> FastA
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     rate_limit = RateLimit(settings.rate, settings.burst) if settings.rate else None

@@ -42,6 +42,7 @@ class Service:
         self._load = load
         self._is_closing = False
         self._under_way = 0
+        self._readers = ThreadPoolExecutor(NUM_READERS, thread_name_prefix="reader")
         self.metrics = Metrics(
             drift,
             num_under_way=lambda: self._under_way,
@@ -78,7 +79,6 @@ class Service:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load the model in the background, and answer."""
-        self._readers = ThreadPoolExecutor(NUM_READERS, thread_name_prefix="reader")
         work = asyncio.create_task(self._batcher.run(self._load))
         work.add_done_callback(self._note_failure)
         try:

@@ -58,8 +58,12 @@ def _serve(config: Config, workspace: Workspace, token: str | None, listener: so
         logging.getLogger("tfpipe.serving").setLevel(logging.INFO)
     task = config.dataset_config.task
     service = Service(lambda: load(config, workspace), task, config.serve, load_drift(config, workspace))
-    listener.listen(BACKLOG)
     host, port = listener.getsockname()[:2]
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:
+        # Two may be bound to a port as long as neither listens.
+        raise EnvironmentProblemError(explain_refusal(host, port, error)) from None
     say(f"{config.name}: http://{f'[{host}]' if ':' in host else host}:{port}")
     run_server(build_app(service, name=config.name, token=token), service, listener)
     say(f"{config.name}: stopped.")
@@ -136,7 +140,7 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that nobody can connect to yet.
 
     Raises:
-        EnvironmentProblemError: when the machine refuses, here or in the block.
+        EnvironmentProblemError: when the machine refuses.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
