@@ -38,4 +38,4 @@ browser:
 	else echo "No Chromium here: 'tfpipe verify' and the browser tests need one."; fi
 
 clean:
-	rm -rf .venv runs exported/*/ data/*/ build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv runs exported/*/ data/*/ build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

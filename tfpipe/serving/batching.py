@@ -137,11 +137,7 @@ class Batcher:
         if len(self._waiting) < self._batch_size and patience_s > 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._filled.wait(), patience_s)
-        batch: list[_Waiting] = []
-        while self._waiting and len(batch) < self._batch_size:
-            one = self._waiting.popleft()
-            if not one.answer.done():
-                batch.append(one)
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_size))]
         if len(self._waiting) < self._batch_size:
             self._filled.clear()
         return batch
