@@ -212,6 +212,14 @@ def test_serve_answers_as_predict_does_and_ends_when_all_is_answered(workspace: 
         assert found["probs"] == pytest.approx(wanted["probs"], abs=1e-5)
 
 
+def test_where_validation_is_too_small_for_a_threshold_nothing_is_held_back(teacher: Config) -> None:
+    few = ["--set", "calibrate.min_answers=1000"]
+    result = CliRunner().invoke(main, ["predict", "--config", "again.yaml", *few, "--json", "so"])
+    answer = json.loads(result.stdout)
+    assert answer["conclusive"]
+    assert answer["confidence"] < 1
+
+
 def test_the_export_is_a_folder_that_transformers_reads(workspace: Workspace, teacher: Config) -> None:
     transformers = pytest.importorskip("transformers", reason="needs the extra `judge`")
     torch = pytest.importorskip("torch", reason="needs the extra `judge`")

@@ -48,14 +48,14 @@ class Drift:
     Args:
         classes: by id.
         validation: what the model said of the validation split.
-        threshold: confidence from which on an answer is conclusive.
+        threshold: confidence from which on an answer is conclusive; None: every answer is.
         window: answers to remember.
     """
 
-    def __init__(self, classes: Sequence[str], validation: Answers, *, threshold: float, window: int) -> None:
+    def __init__(self, classes: Sequence[str], validation: Answers, *, threshold: float | None, window: int) -> None:
         self.classes = list(classes)
         self._ids = {name: number for number, name in enumerate(classes)}
-        self._threshold = threshold
+        self._threshold = 0.0 if threshold is None else threshold
         # Equal shares of the validation split, as Siddiqi bins scores; equal confidences make fewer bins.
         self._edges = np.unique(np.quantile(validation.confidences, np.arange(1, NUM_BINS) / NUM_BINS))
         self._validation = validation

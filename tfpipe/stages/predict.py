@@ -47,7 +47,8 @@ class Answer:
     asked: Asked
     probs: Mapping[str, float]
     """Class → calibrated probability, the likeliest first."""
-    threshold: float
+    threshold: float | None
+    """None where validation was too small to find one: then nothing is held back, as on the page."""
 
     @property
     def label(self) -> str:
@@ -62,7 +63,7 @@ class Answer:
     @property
     def is_conclusive(self) -> bool:
         """Whether it is as sure as `calibrate` asks for."""
-        return self.confidence >= self.threshold
+        return self.threshold is None or self.confidence >= self.threshold
 
     def to_json(self) -> dict[str, Any]:
         """For a program."""
