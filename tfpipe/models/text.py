@@ -1,7 +1,8 @@
-"""Text classifiers: RoBERTa, XLM-R, BERT and DistilBERT, from folders, or from nothing but a tokenizer."""
+"""Text classifiers: RoBERTa, XLM-R, BERT and DistilBERT, from folders, presets, or nothing but a tokenizer."""
 
 import re
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tfpipe.models.family import BuildOptions, Family
 from tfpipe.models.pretrained import is_pretrained
 from tfpipe.models.text_encoder import EncoderShape, build_network
 from tfpipe.models.text_folder import DIALECTS, read_shape, read_weights
+from tfpipe.models.text_preset import adopt, is_preset, read_preset, read_preset_input, shape_of
 from tfpipe.models.tokenizer import read_text_input, vocabulary_size
 from tfpipe.models.transformers_folder import read_config
 from tfpipe.models.vocabulary import rows_of
@@ -37,21 +39,18 @@ def build(kind: str, settings: ModelSettings, options: BuildOptions) -> keras.Mo
     """Token ids (batch, length) → logits (batch, num_classes)."""
     text_input = options.model_input
     assert isinstance(text_input, TextInput)
-    folder = Path(settings.weights)
-    config = _config(kind, folder) if is_pretrained(settings) else None
-    shape = _shape_there(config, text_input, settings) if config else _shape_named(kind, settings, text_input)
+    source = _open(kind, settings, options.classes) if is_pretrained(settings) else None
     network = build_network(
-        shape,
+        _taken(source.shape, text_input, settings) if source else _shape_named(kind, settings, text_input),
         num_classes=options.num_classes,
         pad_id=text_input.pad_id,
         dropout=options.dropout,
         pooling=settings.pooling,
         seed=options.seed,
     )
-    if config:
-        of_folder = read_text_input(folder, text_input.max_length)
-        rows = rows_of(text_input, of_folder) if settings.vocabulary_size else None
-        read_weights(network, folder, config, classes=options.classes, rows=rows)
+    if source:
+        whole = _input_there(kind, settings, text_input.max_length) if settings.vocabulary_size else None
+        source.fill(network, rows_of(text_input, whole) if whole else None)
     return network
 
 
@@ -63,20 +62,38 @@ def kind_of(name: str) -> str:
 def input_of(kind: str, settings: ModelSettings, data: DataSettings) -> TextInput:
     """By the tokenizer that came with the weights, or the one that the settings name."""
     if is_pretrained(settings):
-        return read_text_input(_folder(settings), data.max_length)
+        return _input_there(kind, settings, data.max_length)
     if settings.tokenizer is None:
         raise ConfigError(f"model.tokenizer: {settings.name} without `weights` needs a folder with a tokenizer.")
     return read_text_input(settings.tokenizer, data.max_length)
 
 
-def _folder(settings: ModelSettings) -> Path:
+@dataclass(frozen=True)
+class _Source:
+    """Where pretrained weights come from."""
+
+    shape: EncoderShape
+    fill: Callable[[keras.Model, Sequence[int] | None], None]
+    """Reads the weights into a network; of the table of sub-words the rows that are named."""
+
+
+def _open(kind: str, settings: ModelSettings, classes: Sequence[str]) -> _Source:
+    if is_preset(settings):
+        backbone = read_preset(kind, settings)
+        return _Source(shape_of(kind, backbone), lambda network, rows: adopt(network, backbone, rows))
     folder = Path(settings.weights)
-    if not folder.is_dir():
-        raise ConfigError(
-            f"model.weights: {settings.weights} is no folder; {settings.name} is read from one, "
-            "with config.json, model.safetensors and its tokenizer."
-        )
-    return folder
+    config = _config(kind, folder)
+    return _Source(
+        read_shape(folder, config),
+        lambda network, rows: read_weights(network, folder, config, classes=classes, rows=rows),
+    )
+
+
+def _input_there(kind: str, settings: ModelSettings, max_length: int) -> TextInput:
+    """With the tokenizer that belongs to pretrained weights."""
+    if is_preset(settings):
+        return read_preset_input(kind, settings, max_length)
+    return read_text_input(Path(settings.weights), max_length)
 
 
 def _config(kind: str, folder: Path) -> dict[str, Any]:
@@ -105,9 +122,8 @@ def _shape_named(kind: str, settings: ModelSettings, text_input: TextInput) -> E
     )
 
 
-def _shape_there(config: dict[str, Any], text_input: TextInput, settings: ModelSettings) -> EncoderShape:
-    """What is taken of a folder's encoder: all of it, or, where the settings cut, no more than is needed."""
-    shape = read_shape(Path(settings.weights), config)
+def _taken(shape: EncoderShape, text_input: TextInput, settings: ModelSettings) -> EncoderShape:
+    """All of a pretrained encoder, or, where the settings cut, no more than is needed."""
     _check(shape, text_input, settings)
     if not (settings.num_layers or settings.vocabulary_size):
         return shape

@@ -5,8 +5,9 @@ texts has one, are part of the positions; RoBERTa's first position is its table'
 are the shape's. Attention is written as products of matrices, since TensorFlow.js has no `Einsum` for wasm.
 """
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -33,6 +34,8 @@ class EncoderShape:
     layer_norm_epsilon: float
     head_activation: str
     """Of the dense layer above the first token: `tanh`, or DistilBERT's `relu`."""
+    activation: Literal["gelu", "gelu_tanh"] = "gelu"
+    """Of the perceptrons: exact, or the approximation of BERT's first code."""
 
 
 def build_network(
@@ -71,6 +74,16 @@ def gelu(values: tf.Tensor) -> tf.Tensor:
     """Hendrycks 2016, exact, by `erf`: TensorFlow's own has `erfc`, which browsers lack."""
     half = tf.cast(0.5, values.dtype)
     return half * values * (1 + tf.math.erf(values * tf.cast(0.5**0.5, values.dtype)))
+
+
+@keras.saving.register_keras_serializable("tfpipe")
+def gelu_tanh(values: tf.Tensor) -> tf.Tensor:
+    """The same to some 0.0005, by `tanh`."""
+    half, cubic, width = (tf.cast(number, values.dtype) for number in (0.5, 0.044715, (2 / math.pi) ** 0.5))
+    return half * values * (1 + tf.tanh(width * (values + cubic * values * values * values)))
+
+
+ACTIVATIONS = {"gelu": gelu, "gelu_tanh": gelu_tanh}
 
 
 @keras.saving.register_keras_serializable("tfpipe")
@@ -186,7 +199,9 @@ def _add_layer(
     attend = Attention(shape.num_heads, drop.rate, drop.next_seed(), name=f"{name}_attention")
     hidden = drop(dense("attention_output", width)(attend([*projected, mask])), f"{name}_attention_dropout")
     tokens = _norm(shape, f"{name}_attention_norm")(keras.layers.Add(name=f"{name}_attention_sum")([tokens, hidden]))
-    hidden = dense("output", width)(dense("intermediate", shape.intermediate_dim, gelu)(tokens))
+    hidden = dense("output", width)(
+        dense("intermediate", shape.intermediate_dim, ACTIVATIONS[shape.activation])(tokens)
+    )
     hidden = drop(hidden, f"{name}_dropout")
     return _norm(shape, f"{name}_norm")(keras.layers.Add(name=f"{name}_sum")([tokens, hidden]))
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from tfpipe.core.errors import ConfigError
 from tfpipe.core.inputs import TextInput
-from tfpipe.models.text_encoder import EncoderShape
+from tfpipe.models.text_encoder import EncoderShape, gelu_tanh
 from tfpipe.models.transformers_folder import CONFIG
 
 WEIGHTS = "model.safetensors"
@@ -126,6 +126,14 @@ DIALECTS: dict[str, Dialect] = {
 """`model_type` of a config → how it is written."""
 
 
+ACTIVATIONS: dict[str, Literal["gelu", "gelu_tanh"]] = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+}
+"""Name in a config → ours."""
+
+
 def read_shape(folder: Path, config: Mapping[str, Any]) -> EncoderShape:
     """The size of the encoder that a folder holds.
 
@@ -138,15 +146,22 @@ def read_shape(folder: Path, config: Mapping[str, Any]) -> EncoderShape:
     """
     dialect = _dialect(folder, config)
     activation = config.get("hidden_act", config.get("activation", "gelu"))
-    if activation != "gelu":
-        raise ConfigError(f"model.weights: {folder} has the activation {activation!r}; only gelu is known.")
+    if activation not in ACTIVATIONS:
+        raise ConfigError(
+            f"model.weights: {folder} has the activation {activation!r}; known are {', '.join(ACTIVATIONS)}."
+        )
     missing = [key for key in dialect.keys.values() if key not in config]
     if missing:
         raise ConfigError(f"model.weights: {folder / CONFIG} has no {missing[0]!r}.")
     sizes = {field: int(config[key]) for field, key in dialect.keys.items()}
     sizes["num_positions"] -= dialect.first_position
     epsilon = dialect.epsilon or float(config["layer_norm_eps"])
-    return EncoderShape(**sizes, layer_norm_epsilon=epsilon, head_activation=dialect.head_activation)
+    return EncoderShape(
+        **sizes,
+        layer_norm_epsilon=epsilon,
+        head_activation=dialect.head_activation,
+        activation=ACTIVATIONS[activation],
+    )
 
 
 def read_weights(
@@ -233,6 +248,7 @@ def _shape_of(network: keras.Model) -> EncoderShape:
         intermediate_dim=network.get_layer("layer_0_intermediate").units,
         layer_norm_epsilon=network.get_layer("embeddings_norm").epsilon,
         head_activation=keras.activations.serialize(network.get_layer("head_dense").activation),
+        activation="gelu_tanh" if network.get_layer("layer_0_intermediate").activation is gelu_tanh else "gelu",
     )
 
 
@@ -248,7 +264,9 @@ def _config(kind: str, classes: Sequence[str], shape: EncoderShape) -> dict[str,
         "architectures": [dialect.architecture],
         **sizes,
         **extra,
-        "hidden_act" if dialect.epsilon is None else "activation": "gelu",
+        "hidden_act" if dialect.epsilon is None else "activation": next(
+            name for name, ours in ACTIVATIONS.items() if ours == shape.activation
+        ),
         "id2label": {str(number): name for number, name in enumerate(classes)},
         "label2id": {name: number for number, name in enumerate(classes)},
     }

@@ -1,0 +1,146 @@
+"""Encoders of KerasHub in our own layers: the same hidden states, the same ids."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from tfpipe.core.errors import ConfigError
+from tfpipe.core.inputs import TextInput
+from tfpipe.core.settings import DataSettings, ModelSettings
+from tfpipe.models import build_model, input_of
+
+SIZES = {
+    "num_layers": 2,
+    "num_heads": 4,
+    "hidden_dim": 32,
+    "intermediate_dim": 48,
+    "max_sequence_length": 24,
+    "dropout": 0.0,
+}
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "i",
+    "feel",
+    "so",
+    "fine",
+    "##ly",
+    "a",
+    "##b",
+    "to",
+    "##day",
+    "!",
+]
+BYTES = sorted(chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324)))
+MERGES = ["Ġ f", "e e", "Ġf ee", "Ġfee l"]
+TEXTS = ["i feel so fine today!", "a b finely", "I feel  I FEEL", ""]
+KINDS: dict[str, Any] = {
+    "roberta": keras_hub.models.RobertaBackbone,
+    "bert": keras_hub.models.BertBackbone,
+    "distilbert": keras_hub.models.DistilBertBackbone,
+}
+
+
+def build_tokenizer(kind: str) -> Any:
+    if kind == "roberta":
+        names = ["<s>", "<pad>", "</s>", "<unk>", *BYTES, *(merge.replace(" ", "") for merge in MERGES), "<mask>"]
+        return keras_hub.models.RobertaTokenizer({name: n for n, name in enumerate(names)}, MERGES)
+    of_kind = {"bert": keras_hub.models.BertTokenizer, "distilbert": keras_hub.models.DistilBertTokenizer}
+    return of_kind[kind](WORDS, lowercase=True)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def preset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Any, Any]:
+    """Kind, folder, and the backbone and tokenizer that KerasHub wrote there."""
+    kind, folder = request.param, tmp_path_factory.mktemp(request.param)
+    keras.utils.set_random_seed(1)
+    tokenizer = build_tokenizer(kind)
+    backbone = KINDS[kind](vocabulary_size=tokenizer.vocabulary_size(), **SIZES)
+    rng = np.random.default_rng(0)
+    backbone.set_weights([weight + rng.normal(0, 0.1, weight.shape) for weight in backbone.get_weights()])
+    backbone.save_to_preset(str(folder))
+    tokenizer.save_to_preset(str(folder))
+    return kind, folder, backbone, tokenizer
+
+
+def build(kind: str, folder: Path, **settings: Any) -> tuple[keras.Model, TextInput]:
+    model = ModelSettings(name=kind, weights=str(folder), pooling="mean", **settings)
+    text_input = input_of(model, DataSettings(max_length=16))
+    assert isinstance(text_input, TextInput)
+    network = build_model(
+        model,
+        num_classes=3,
+        model_input=text_input,
+        dropout=0.0,
+        stochastic_depth=0.0,
+        rematerialize=False,
+        seed=0,
+    )
+    return network, text_input
+
+
+def hidden_states(backbone: Any, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    inputs = {"token_ids": ids, "padding_mask": mask}
+    if "segment_ids" in backbone.input:
+        inputs["segment_ids"] = np.zeros_like(ids)
+    found = backbone(inputs, training=False)
+    return np.array(found["sequence_output"] if isinstance(found, dict) else found)
+
+
+def test_hidden_states_are_those_of_keras_hub(preset: tuple[str, Path, Any, Any]) -> None:
+    kind, folder, backbone, _ = preset
+    network, text_input = build(kind, folder)
+    ids = np.random.default_rng(2).integers(4, 15, (3, 12)).astype(np.int32)
+    ids[1, 7:] = ids[2, 2:] = text_input.pad_id
+    mask = (ids != text_input.pad_id).astype(np.int32)
+    ours = keras.Model(network.input, network.get_layer("layer_1_norm").output)(ids, training=False)
+    theirs = hidden_states(backbone, ids, mask)
+    np.testing.assert_allclose(np.array(ours)[mask == 1], theirs[mask == 1], atol=1e-5)
+
+
+def test_ids_are_those_of_keras_hub(preset: tuple[str, Path, Any, Any]) -> None:
+    kind, folder, _, judge = preset
+    _, text_input = build(kind, folder)
+    tokenizer = Tokenizer.from_str(text_input.tokenizer)
+    for text in TEXTS:
+        expected = [judge.start_token_id if kind == "roberta" else judge.cls_token_id, *np.array(judge(text)).tolist()]
+        expected.append(judge.end_token_id if kind == "roberta" else judge.sep_token_id)
+        assert tokenizer.encode(text).ids == expected
+    assert text_input.pad_id == judge.pad_token_id
+
+
+def test_of_fewer_layers_the_first_are_taken(preset: tuple[str, Path, Any, Any]) -> None:
+    kind, folder, _, _ = preset
+    whole, _ = build(kind, folder)
+    cut, _ = build(kind, folder, num_layers=1)
+    ids = np.arange(5, 13, dtype=np.int32)[None]
+    first = [keras.Model(one.input, one.get_layer("layer_0_norm").output)(ids, training=False) for one in (whole, cut)]
+    np.testing.assert_array_equal(*map(np.array, first))
+    assert "layer_1_norm" not in [layer.name for layer in cut.layers]
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "told"),
+    [
+        ("roberta", "roberta_bse_en", "no file, folder or preset of KerasHub for roberta; near are roberta_base_en"),
+        ("xlm_roberta", "xlm_roberta_base_multi", "is no folder of transformers, and xlm_roberta is read from one"),
+    ],
+)
+def test_presets_that_there_are_not_are_told(name: str, weights: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        build(name, Path(weights))
+
+
+def test_a_preset_of_another_kind_is_told(preset: tuple[str, Path, Any, Any]) -> None:
+    kind, folder, _, _ = preset
+    other = {"roberta": "distilbert", "bert": "distilbert", "distilbert": "bert"}[kind]
+    with pytest.raises(ConfigError, match=r"does not fit|cannot be had"):
+        build(other, folder)
