@@ -91,7 +91,7 @@ def test_targets_that_are_nearly_uniform_are_told_of(capsys: pytest.CaptureFixtu
     told = capsys.readouterr().err
     percent = 100 * mixed_entropy(logits, weights, 8.0)
     better = kept(logits, weights, 20, 8.0).better_temperature()
-    assert f"warning: at distillation.temperature 8 the soft labels of 8 photos have {percent:.0f} % of" in told
+    assert f"warning: at distillation.temperature 8 the soft labels of 8 examples have {percent:.0f} % of" in told
     assert f"20 classes, and say little more than it; at {better:.2g} it would be 6" in told
     tell(logits, weights, 8.0, k=5)
     assert "photos have about 9" in capsys.readouterr().err

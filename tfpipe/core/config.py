@@ -181,6 +181,11 @@ class Config(s.Section):
         """What reports and warnings call the examples."""
         return s.THINGS[self.dataset_config.task]
 
+    @property
+    def has_page(self) -> bool:
+        """Whether `export` makes a page; of a teacher of texts, too large for one, a folder that transformers reads."""
+        return self.dataset_config.task == "image" or self.role == "student"
+
     @cached_property
     def teacher_configs(self) -> tuple["Config | None", ...]:
         """One per entry of `teachers`; None where it names a model file."""

@@ -110,7 +110,7 @@ def _quantize_needs(config: Config) -> list[Need]:
 
 
 def _export_needs(config: Config) -> list[Need]:
-    if _becomes_folder(config):
+    if not config.has_page:
         return [_fitted(config), (config, "calibrate")]
     before = ("evaluate", "calibrate", "quantize")
     return [(_dataset(config), "pack"), _fitted(config), *((config, step) for step in before)]
@@ -131,13 +131,8 @@ def _run_needs(config: Config) -> list[Need]:
     return [*teachers, (config, "evaluate"), (config, "calibrate"), (config, "verify")]
 
 
-def _becomes_folder(config: Config) -> bool:
-    """Whether it is a teacher of texts, which is too large for a page: `export` writes what transformers reads."""
-    return _dataset(config).task == "text" and config.role != "student"
-
-
 def _refuse_folder(config: Config, step: str) -> None:
-    if _becomes_folder(config):
+    if not config.has_page:
         raise ConfigError(
             f"{config.path}: `{step}` is for what runs in a page, and a {config.role} of texts is too large for one. "
             f"Distil a student; or `tfpipe export --config {config.path}` writes a folder that transformers reads."
@@ -202,7 +197,7 @@ def _distill_outputs(config: Config, workspace: Workspace) -> list[Path]:
 
 def _export_outputs(config: Config, workspace: Workspace) -> list[Path]:
     names = ("saved_model", *get_args(Precision), *_of_photos(config, "float32.tflite", "float16.tflite"))
-    of_step = [] if _becomes_folder(config) else _in_step_dir("export", *names)(config, workspace)
+    of_step = _in_step_dir("export", *names)(config, workspace) if config.has_page else []
     return [workspace.exported_dir(config), *of_step]
 
 

@@ -42,12 +42,9 @@ NUM_GOLDEN = 2
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:
-    """Convert in every precision; the page gets the one that the settings name.
-
-    Teachers of texts, which are too large for a page, become a folder that transformers reads.
-    """
+    """Convert in every precision; the page gets the one that the settings name."""
     make_reproducible(config.seed, deterministic=False)
-    if config.dataset_config.task == "text" and config.role != "student":
+    if not config.has_page:
         return _export_folder(config, workspace)
     folded, card = load_portable(config, workspace)
     calibration = read_calibration(config, workspace, card)

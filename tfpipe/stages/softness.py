@@ -40,7 +40,7 @@ def tell_of_softness(batches: tf.data.Dataset, distiller: Distiller) -> None:
     )
     say(
         f"warning: at distillation.temperature {distiller.temperature:g} the soft labels of {len(targets.weights)} "
-        f"photos have {about}{100 * found:.0f} % of the entropy of a uniform distribution over "
+        f"examples have {about}{100 * found:.0f} % of the entropy of a uniform distribution over "
         f"{targets.num_classes:,} classes, and say little more than it; {advice}"
     )
 

@@ -262,7 +262,7 @@ def _fit(teacher: Teacher, records: Records, facts: Facts) -> float:
     if np.isnan(logits).any():
         raise DataError(f"the teacher {teacher.name} answered with NaN or infinity. Train it again.")
     temperature = fit_temperature(logits, facts.labels[places])
-    say(f"{teacher.name}: temperature {temperature:.3f}, fitted on {len(places)} photos of validation")
+    say(f"{teacher.name}: temperature {temperature:.3f}, fitted on {len(places)} examples of validation")
     return temperature
 
 
