@@ -22,7 +22,7 @@ VERIFIED: dict[str, Any] = {
     "float32": {"max_probability_difference": 1e-4, "top1_agreement": 1.0},
     "float16": {"max_probability_difference": 1e-4, "top1_agreement": 1.0},
     "int8": {"max_probability_difference": 1e-4, "top1_agreement": 1.0, "float32_top1_agreement": 0.9},
-    "jpeg": {"top1_agreement": 0.99, "decision_agreement": 0.99},
+    "page": {"top1_agreement": 0.99, "decision_agreement": 0.99},
     "max_backend_difference": 1e-4,
     "num_leaked_tensors": 0,
     "wasm_with_simd": 1,
@@ -127,8 +127,8 @@ def test_a_page_that_agrees_with_python_passes_without_criteria() -> None:
         ("float32", "top1_agreement", 0.98),
         ("float16", "top1_agreement", 0.98),
         ("int8", "top1_agreement", 0.98),
-        ("jpeg", "top1_agreement", 0.98),
-        ("jpeg", "decision_agreement", 0.98),
+        ("page", "top1_agreement", 0.98),
+        ("page", "decision_agreement", 0.98),
     ],
 )
 def test_a_page_that_is_silently_wrong_fails_without_criteria(table: str, metric: str, value: float) -> None:
@@ -144,7 +144,7 @@ def test_a_backend_that_is_wrong_or_leaks_fails_without_criteria(metric: str, va
 
 
 def test_the_settings_can_loosen_a_built_in_limit() -> None:
-    metrics = VERIFIED | {"jpeg": {"top1_agreement": 0.9, "decision_agreement": 1.0}}
-    check_criteria("verify", metrics, config({"jpeg.top1_agreement": ">= 0.85"}, "verify"))
+    metrics = VERIFIED | {"page": {"top1_agreement": 0.9, "decision_agreement": 1.0}}
+    check_criteria("verify", metrics, config({"page.top1_agreement": ">= 0.85"}, "verify"))
     with pytest.raises(CriterionError):
         check_criteria("verify", metrics, config({"float32.top1_agreement": ">= 0.5"}, "verify"))

@@ -31,7 +31,7 @@ ALL = ["gather", "wash", "peel", "cook"]
 def test_a_step_runs_what_it_needs_first_and_each_once(kitchen: Any) -> None:
     assert kitchen.make() == ALL
     assert kitchen.output("cook").read_text() == (
-        "6000 leeks\nwashed\n6000 leeks\npeeled 1.0.0\nWhat is in the picture?\n"
+        "6000 leeks\nwashed\n6000 leeks\npeeled 1.0.0\nNone\n"
     )
 
 
@@ -275,7 +275,7 @@ def test_a_criterion_of_a_step_that_there_is_not_is_told(kitchen: Any) -> None:
 def test_state_metrics_and_manifest_say_what_happened(kitchen: Any) -> None:
     kitchen.make()
     state = read_json(kitchen.folder("cook") / "state.json")
-    assert state["settings"]["export"]["title"] == "What is in the picture?"
+    assert state["settings"]["export"]["title"] is None
     assert set(state["settings"]) == {"export"}
     assert set(state["inputs"]) == {kitchen.output(name).as_posix() for name in ("wash", "peel")}
     gathered = read_json(kitchen.folder("gather") / "state.json")

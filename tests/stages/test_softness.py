@@ -94,7 +94,7 @@ def test_targets_that_are_nearly_uniform_are_told_of(capsys: pytest.CaptureFixtu
     assert f"warning: at distillation.temperature 8 the soft labels of 8 examples have {percent:.0f} % of" in told
     assert f"20 classes, and say little more than it; at {better:.2g} it would be 6" in told
     tell(logits, weights, 8.0, k=5)
-    assert "photos have about 9" in capsys.readouterr().err
+    assert "examples have about 9" in capsys.readouterr().err
     tell(np.zeros_like(logits), weights, 8.0)
     assert "100 % of the entropy" in (told := capsys.readouterr().err)
     assert "no lower temperature helps" in told
