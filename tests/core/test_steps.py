@@ -30,9 +30,7 @@ ALL = ["gather", "wash", "peel", "cook"]
 
 def test_a_step_runs_what_it_needs_first_and_each_once(kitchen: Any) -> None:
     assert kitchen.make() == ALL
-    assert kitchen.output("cook").read_text() == (
-        "6000 leeks\nwashed\n6000 leeks\npeeled 1.0.0\nNone\n"
-    )
+    assert kitchen.output("cook").read_text() == ("6000 leeks\nwashed\n6000 leeks\npeeled 1.0.0\nNone\n")
 
 
 def test_only_what_is_asked_for_runs(kitchen: Any) -> None:

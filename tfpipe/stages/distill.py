@@ -7,10 +7,13 @@ from pathlib import Path
 
 from tfpipe.core.cluster import this_worker
 from tfpipe.core.config import Config
+from tfpipe.core.inputs import TextInput
+from tfpipe.core.progress import say
 from tfpipe.core.settings import LossWeights
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import Epochs
+from tfpipe.exporters.tokenizer import why_not_in_page
 from tfpipe.models.saving import load_model, weights_sha256
 from tfpipe.stages.gain import check_measurable, measure_gain
 from tfpipe.stages.phases import (
@@ -64,6 +67,10 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     If asked, the same without teachers in `baseline.keras`, and what they were good for.
     """
     course = open_course(config, workspace, "distill")
+    model_input = course.card.model_input
+    reason = why_not_in_page(model_input) if isinstance(model_input, TextInput) else None
+    if reason:
+        say(f"warning: {config.path}: `export` will make no page of it: {reason}")
     if config.distillation.baseline:
         check_measurable(config, workspace)
     trained = [_train(course, taught=True)]

@@ -7,7 +7,7 @@ from tfpipe.core.config import Config
 from tfpipe.core.errors import ConfigError, MismatchError, TfpipeError
 from tfpipe.core.inputs import TextInput
 from tfpipe.core.workspace import Workspace
-from tfpipe.exporters.tokenizer import check_tokenizer
+from tfpipe.exporters.tokenizer import why_not_in_page
 from tfpipe.models import as_float32, find_family
 from tfpipe.models.folding import fold_batch_norms
 from tfpipe.models.saving import Card, load_model
@@ -27,8 +27,9 @@ def load_portable(config: Config, workspace: Workspace) -> tuple[keras.Model, Ca
         raise ConfigError(
             f"{config.path}: {card.name} uses operations that browsers lack. Distil a student and export that."
         )
-    if isinstance(card.model_input, TextInput):
-        check_tokenizer(card.model_input)
+    reason = why_not_in_page(card.model_input) if isinstance(card.model_input, TextInput) else None
+    if reason:
+        raise ConfigError(f"{config.path}: {reason}")
     if network.output_shape[-1] != len(card.classes):
         raise MismatchError(
             f"{path}: the model has {network.output_shape[-1]} outputs, but its list of classes has "
