@@ -22,6 +22,7 @@ from tfpipe.models import build_model, find_family, input_of, layer_depths
 from tfpipe.models.saving import Card, load_model, save_model
 from tfpipe.models.vocabulary import cut_vocabulary
 from tfpipe.plots.training import plot_history
+from tfpipe.stages.lengths import describe_lengths
 from tfpipe.training.checkpoints import Checkpoints, Progress
 from tfpipe.training.distribution import build_strategy
 from tfpipe.training.fitting import FitPlan, fit
@@ -69,6 +70,8 @@ def open_course(config: Config, workspace: Workspace, step: str) -> Course:
         iter_rows(workspace.splits_path(config)), records.classes, split=records.split, region=records.region
     )
     card = Card(config.network.name, records.classes, _input_of(config, records), counts.tolist())
+    if isinstance(card.model_input, TextInput) and this_worker().is_chief:
+        say(f"  {describe_lengths(records.iter_texts(), card.model_input)}")
     batch_size, accumulation_steps = _find_batch(config, records, card, strategy.num_replicas_in_sync)
     return Course(
         config,
