@@ -99,6 +99,7 @@ def _of_ours(folder: Path, *, by_length: bool = False) -> float:
     from tfpipe.training.reproducible import make_reproducible
 
     make_reproducible(1, deterministic=False)
+    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     records = Records(folder / "texts" / "1.0.0", "train")
     model = ModelSettings(name="roberta_mini", tokenizer=folder)
     text_input = input_of(model, DataSettings(max_length=MAX_LENGTH))

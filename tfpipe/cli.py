@@ -50,7 +50,7 @@ _against = click.option(
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Settings of a model to compare with this one, on the same photos; may be given several times.",
+    help="Settings of a model to compare with this one, on the same examples; may be given several times.",
 )
 _shard = click.option(
     *("--shard", "share"),

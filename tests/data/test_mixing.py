@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfpipe.data.mixing import Batch, cutmix, mix_neighbours, mixup
+from tfpipe.data.mixing import Batch, cutmix, mix_neighbours, mixup, splice
 
 BATCH, SIZE, NUM_CLASSES = 32, 16, 32
 
@@ -150,3 +150,24 @@ def test_smoothing_mixed_labels_is_mixing_smoothed_labels() -> None:
     _, first = mix_neighbours((images, smooth(targets)), seed_of(5), mixup_alpha=0.8, cutmix_alpha=0.8)
     _, mixed = mix_neighbours((images, targets), seed_of(5), mixup_alpha=0.8, cutmix_alpha=0.8)
     np.testing.assert_allclose(first, smooth(mixed), atol=1e-6)
+
+
+@pytest.mark.parametrize(("own", "other"), [("a b c d e f", "u v w x"), ("a", "u"), ("", "u v"), ("a b", "")])
+def test_a_spliced_text_begins_as_one_and_ends_as_the_other_and_its_target_counts_the_words(
+    own: str, other: str
+) -> None:
+    shares = []
+    for number in range(60):
+        example = (tf.constant(own), tf.constant([1.0, 0.0]))
+        text, target = splice(example, (tf.constant(other), tf.constant([0.0, 1.0])), seed_of(number), 1.0)
+        words = text.numpy().decode().split()
+        first = [word for word in words if word < "u"]
+        last = words[len(first) :]
+        assert first == own.split()[: len(first)]
+        assert last == other.split()[len(other.split()) - len(last) :]
+        shares.append(len(first) / len(words))
+        np.testing.assert_allclose(target.numpy(), [shares[-1], 1 - shares[-1]], atol=1e-6)
+    if own and other:
+        assert 0.3 < np.mean(shares) < 0.75
+    if len(own) > 1 and other:
+        assert len(set(shares)) > 5

@@ -72,7 +72,7 @@ def preset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def build(kind: str, folder: Path, **settings: Any) -> tuple[keras.Model, TextInput]:
-    model = ModelSettings(name=kind, weights=str(folder), pooling="mean", **settings)
+    model = ModelSettings(name=kind, weights=str(folder), **({"pooling": "mean"} | settings))
     text_input = input_of(model, DataSettings(max_length=16))
     assert isinstance(text_input, TextInput)
     network = build_model(
@@ -104,6 +104,18 @@ def test_hidden_states_are_those_of_keras_hub(preset: tuple[str, Path, Any, Any]
     ours = keras.Model(network.input, network.get_layer("layer_1_norm").output)(ids, training=False)
     theirs = hidden_states(backbone, ids, mask)
     np.testing.assert_allclose(np.array(ours)[mask == 1], theirs[mask == 1], atol=1e-5)
+
+
+def test_berts_pooler_is_taken_where_the_head_reads_the_first_token(preset: tuple[str, Path, Any, Any]) -> None:
+    kind, folder, backbone, _ = preset
+    network, _ = build(kind, folder, pooling="first")
+    if kind != "bert":
+        assert not hasattr(backbone, "pooled_dense")
+        return
+    ids = np.arange(5, 13, dtype=np.int32)[None]
+    ours = keras.Model(network.input, network.get_layer("head_dense").output)(ids, training=False)
+    inputs = {"token_ids": ids, "padding_mask": np.ones_like(ids), "segment_ids": np.zeros_like(ids)}
+    np.testing.assert_allclose(np.array(ours), np.array(backbone(inputs)["pooled_output"]), atol=1e-5)
 
 
 def test_ids_are_those_of_keras_hub(preset: tuple[str, Path, Any, Any]) -> None:

@@ -66,6 +66,20 @@ def test_room_that_texts_leave_goes_to_others_but_never_to_unused_ones() -> None
     assert cut_vocabulary(whole, [], 1000).pad_id == everything["[PAD]"]
 
 
+def test_tokens_beyond_the_vocabulary_stay() -> None:
+    whole = make_input(template=False)
+    tokenizer = Tokenizer.from_str(whole.tokenizer)
+    tokenizer.add_special_tokens(["[NAME]"])
+    cut = Tokenizer.from_str(cut_vocabulary(TextInput(16, 0, tokenizer.to_str()), TEXTS, 30).tokenizer)
+    assert cut.encode("and [NAME]").tokens == ["[CLS]", "and", "[NAME]", "[SEP]"]
+
+
+def test_a_tokenizer_without_marks_is_not_cut() -> None:
+    tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0, "[PAD]": 1}, unk_token="[UNK]"))
+    with pytest.raises(ConfigError, match="no marks for the beginning and end"):
+        cut_vocabulary(TextInput(8, 1, tokenizer.to_str()), [], 100)
+
+
 def test_sub_words_that_are_made_of_each_other_are_not_cut() -> None:
     tokenizer = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
     with pytest.raises(ConfigError, match=r"model\.vocabulary_size: the tokenizer is BPE"):

@@ -35,7 +35,7 @@ STUDENT: dict[str, Any] = {
     **TEACHER,
     "data": TEACHER["data"] | {"augmentation": "moderate"},
     "teachers": [{"config": "teacher.yaml"}],
-    "label": {"views": 2},
+    "label": {"views": 2, "cutmix_alpha": 1.0},
     "model": TEACHER["model"] | {"num_layers": 1, "vocabulary_size": 30, "pooling": "mean"},
     "training": {"epochs": 6, "batch_size": 16, "learning_rate": 3e-3},
     "distillation": {"temperature": 1.0},

@@ -12,4 +12,5 @@ def test_lengths_count_marks_and_the_share_that_loses_its_end_is_told() -> None:
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
     texts = ["so"] * 6 + ["so so so"] * 3 + ["sos so sos so"]  # 3, 5 and 8 sub-words with their marks
     told = describe_lengths(texts, TextInput(5, 0, tokenizer.to_str()))
+    assert "100 % are longer" in describe_lengths(texts, TextInput(2, 0, tokenizer.to_str()))
     assert told.startswith("of 10 training texts half have up to 3 sub-words, 99 in 100 up to 8; 10 % are longer than")

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from diary import EMOTIONS, OWN, make_workspace, settings
 from playwright.sync_api import Page
+from tokenizers import Tokenizer
 
 from tfpipe.core.config import Config
 from tfpipe.core.errors import ConfigError, EnvironmentProblemError
@@ -56,6 +56,10 @@ def write(page: Page, text: str) -> dict[str, float]:
     """Fill the field, and wait for what stands beside each name."""
     page.locator("#text").fill(text)
     page.wait_for_function("() => !document.body.classList.contains('is-busy')")
+    return shown(page)
+
+
+def shown(page: Page) -> dict[str, float]:
     names = page.locator("#results .name").all_text_contents()
     shares = [float(share.strip("<> %")) / 100 for share in page.evaluate(SHARES)]
     return dict(zip(names, shares, strict=True))
@@ -90,6 +94,8 @@ def test_names_stand_in_their_places_while_one_writes(page: Page) -> None:
     assert page.locator("#cut-note").is_visible()
     page.locator("#clear").click()
     assert page.locator("#results").is_hidden()
+    assert page.locator("#cut-note").is_hidden()
+    assert page.locator("#announcement").text_content() == ""
     assert page.locator("#waiting").text_content() == "The names will stand here, each with how likely it is."
     assert page.evaluate("() => document.activeElement.id") == "text"
 
@@ -99,7 +105,7 @@ def test_the_last_of_what_was_typed_quickly_is_answered(page: Page) -> None:
     page.locator("#clear").click()
     page.locator("#text").press_sequentially(SENTENCE, delay=0)
     page.wait_for_function("() => !document.body.classList.contains('is-busy')")
-    assert write(page, SENTENCE) == calm
+    assert shown(page) == calm
     before = page.evaluate("() => tfpipe.numTensors()")
     write(page, SENTENCE.upper())
     assert page.evaluate("() => tfpipe.numTensors()") == before
@@ -114,6 +120,9 @@ def test_nobodys_words_travel_with_the_page(workspace: Workspace, student: Confi
     texts = [json.loads(row).get("text", "").strip() for row in rows]
     assert len(texts) > 200
     assert not any(text in written for text in texts if text)
+    tokenizer = Tokenizer.from_str(load_card(workspace.best_path(student)).model_input.tokenizer)  # type: ignore[union-attr]
+    golden = {tuple(ids) for ids in read_json(site / "model" / "golden.json")["texts"]}
+    assert golden.isdisjoint(tuple(tokenizer.encode(text).ids) for text in texts)
     assert not (site / "model.tflite").exists()
     assert read_json(site / "examples" / "index.json") == {"examples": []}
 
@@ -130,12 +139,17 @@ def test_the_student_is_as_small_as_its_settings_say(workspace: Workspace, stude
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("override", "told"),
     [
-        (("quantize.method=aware",), "quantize.method: aware is for photos: TF-MOT knows no encoders of texts"),
-        (("model.vocabulary_size=0",), "model.vocabulary_size"),
+        ("quantize.method=aware", "quantize.method: aware is for photos: TF-MOT knows no encoders of texts"),
+        ("model.vocabulary_size=0", "model.vocabulary_size"),
     ],
 )
-def test_what_cannot_be_is_told_before_anything_is_trained(workspace: Workspace, overrides: Any, told: str) -> None:
+def test_what_cannot_be_is_told_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str, told: str
+) -> None:
+    make_workspace(tmp_path)
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=told):
-        run_step("quantize", Path("student.yaml"), overrides)
+        run_step("quantize", Path("student.yaml"), (override,))
+    assert not (tmp_path / "runs").exists()

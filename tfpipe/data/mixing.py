@@ -74,7 +74,8 @@ def splice(example: Example, partner: Example, seed: tf.Tensor, alpha: float) ->
         alpha: above 0.
 
     Returns:
-        A text, and a target that is mixed by the words that came from each.
+        A text, and a target that is mixed by the words that came from each; of a text that is longer than a model
+        reads, also by those that it does not read.
     """
     (text, target), (other, other_target) = example, partner
     share = _beta(tf.constant([], tf.int32), seed, alpha)
@@ -87,7 +88,7 @@ def splice(example: Example, partner: Example, seed: tf.Tensor, alpha: float) ->
 
 
 def _count_of(share: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
-    """At least one, where there is one."""
+    """Rounded up."""
     return tf.cast(tf.math.ceil(share * tf.cast(tf.size(words), tf.float32)), tf.int32)
 
 

@@ -20,7 +20,7 @@ NEVER_USED = "[unused"
 def cut_vocabulary(text_input: TextInput, texts: Iterable[str], size: int) -> TextInput:
     """The same tokenizer with `size` sub-words at most; what it no longer knows falls into smaller pieces.
 
-    Special ones stay, and single ASCII characters, of which any English word can be spelled; then come those that the
+    Special ones stay; first come single ASCII characters, of which any English word can be spelled, then what the
     texts have most often, then others in the order of their ids. All keep their order.
 
     Args:
@@ -29,7 +29,7 @@ def cut_vocabulary(text_input: TextInput, texts: Iterable[str], size: int) -> Te
         size: of the vocabulary.
 
     Raises:
-        ConfigError: when the tokenizer is of another kind.
+        ConfigError: when the tokenizer is of another kind, or puts no marks around a text.
     """
     document = json.loads(text_input.tokenizer)
     if document["model"]["type"] != "WordPiece":
@@ -37,8 +37,11 @@ def cut_vocabulary(text_input: TextInput, texts: Iterable[str], size: int) -> Te
             f"model.vocabulary_size: the tokenizer is {document['model']['type']}, whose sub-words are made of each "
             "other; only WordPiece (BERT, DistilBERT) can be cut. Leave it out, or take such a tokenizer."
         )
-    old: dict[str, int] = document["model"]["vocab"]
-    special = [token["content"] for token in document["added_tokens"]]
+    if not document["post_processor"]:
+        raise ConfigError("model.vocabulary_size: the tokenizer has no marks for the beginning and end of a text.")
+    added = {token["content"]: token["id"] for token in document["added_tokens"]}
+    old: dict[str, int] = document["model"]["vocab"] | added
+    special = list(added)
     ranked = dict.fromkeys([*special, *filter(_is_character, old), *_by_frequency(text_input, texts)])
     usual = (name for name in old if not name.startswith(NEVER_USED))
     kept = set(islice(dict.fromkeys([*ranked, *usual]), max(size, len(special))))

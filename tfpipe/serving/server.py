@@ -18,7 +18,7 @@ class Server(uvicorn.Server):
     """Ends in order.
 
     On SIGTERM or Ctrl-C `/ready` says 503, no request is taken any more, those under way are answered, and only then
-    the port is closed. A second Ctrl-C waits for nothing.
+    the port is closed. A second Ctrl-C waits for no request.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:

@@ -83,7 +83,9 @@ def _check_comparable(config: Config, other: Config) -> None:
         found = f"is measured on {other.evaluate.split}, and this one on {config.evaluate.split} (evaluate.split)"
     else:
         return
-    raise ConfigError(f"{config.path}: evaluate.against: {other.path} {found}. Compare models on the same photos.")
+    raise ConfigError(
+        f"{config.path}: evaluate.against: {other.path} {found}. Compare models on the same {ours.things}."
+    )
 
 
 def _calibrate_needs(config: Config) -> list[Need]:
@@ -169,7 +171,8 @@ def _weights_fingerprint(config: Config) -> str:
 def _hash_of(path: Path) -> str:
     """Of a file, or of all files in a folder; of nothing, nothing."""
     if path.is_dir():
-        return sha256_json([sha256_file(file) for file in sorted(path.iterdir()) if file.is_file()])
+        files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+        return sha256_json([[file.relative_to(path).as_posix(), sha256_file(file)] for file in files])
     return sha256_file(path) if path.is_file() else ""
 
 
@@ -362,7 +365,7 @@ STEPS = {
         ),
         Step(
             name="export",
-            summary="Convert to TensorFlow.js and TensorFlow Lite, and build the page.",
+            summary="Bring the model to TensorFlow.js, and build the page around it.",
             sections=("data.region", "export"),
             needs=_export_needs,
             outputs=_export_outputs,

@@ -69,7 +69,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     course = open_course(config, workspace, "distill")
     model_input = course.card.model_input
     reason = why_not_in_page(model_input) if isinstance(model_input, TextInput) else None
-    if reason:
+    if reason and this_worker().is_chief:
         say(f"warning: {config.path}: `export` will make no page of it: {reason}")
     if config.distillation.baseline:
         check_measurable(config, workspace)

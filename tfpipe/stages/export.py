@@ -50,8 +50,8 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     calibration = read_calibration(config, workspace, card)
     sizes = _convert(config, workspace, (folded, card), calibration)
     step_dir = workspace.step_dir(config, "export")
-    seen = count_training_regions(config, workspace, card.classes)
     of_photos = config.dataset_config.task == "image"
+    seen = count_training_regions(config, workspace, card.classes)
     site = Site(
         task=config.dataset_config.task,
         title=_title(config),

@@ -21,5 +21,5 @@ def describe_lengths(texts: Iterable[str], text_input: TextInput) -> str:
     cut = (lengths > text_input.max_length).mean()
     return (
         f"of {len(lengths):,} training texts half have up to {half} sub-words, 99 in 100 up to {most}; "
-        f"{100 * cut:.2g} % are longer than data.max_length, {text_input.max_length}, and lose their end"
+        f"{100 * cut:.3g} % are longer than data.max_length, {text_input.max_length}, and lose their end"
     )

@@ -70,9 +70,9 @@ def open_course(config: Config, workspace: Workspace, step: str) -> Course:
         iter_rows(workspace.splits_path(config)), records.classes, split=records.split, region=records.region
     )
     card = Card(config.network.name, records.classes, _input_of(config, records), counts.tolist())
+    batch_size, accumulation_steps = _find_batch(config, records, card, strategy.num_replicas_in_sync)
     if isinstance(card.model_input, TextInput) and this_worker().is_chief:
         say(f"  {describe_lengths(records.iter_texts(), card.model_input)}")
-    batch_size, accumulation_steps = _find_batch(config, records, card, strategy.num_replicas_in_sync)
     return Course(
         config,
         workspace,
@@ -210,13 +210,14 @@ def start_network(course: Course) -> keras.Model:
 
     Raises:
         ConfigError: when the other's weights do not fit.
-        MismatchError: when the other knows other classes.
+        MismatchError: when the other knows other classes or sub-words.
     """
     config, card = course.config, course.card
     network = _build(config.network, config, card)
     if config.start_config:
         other, other_card = load_model(course.workspace.best_path(config.start_config))
         check_classes(card.classes, other_card.classes, f"{config.start_config.name} (model.start_from)")
+        _check_sub_words(card.model_input, other_card.model_input, config)
         try:
             network.set_weights(other.get_weights())
         except ValueError:
@@ -225,6 +226,15 @@ def start_network(course: Course) -> keras.Model:
                 "settings of this `model`."
             ) from None
     return network
+
+
+def _check_sub_words(ours: ModelInput, theirs: ModelInput, config: Config) -> None:
+    """A row of a table of sub-words must mean the same in both."""
+    if isinstance(ours, TextInput) and isinstance(theirs, TextInput) and ours.tokenizer != theirs.tokenizer:
+        raise MismatchError(
+            f"{config.path}: model.start_from: the other teacher knows other sub-words. Give both the same tokenizer; "
+            "with model.vocabulary_size they count in their own training texts (data.region)."
+        )
 
 
 def draw_history(course: Course, *, inside: str = "") -> None:
@@ -331,9 +341,16 @@ def _check_task(config: Config, task: Task) -> None:
         "regularization.random_erasing": regularization.random_erasing,
         "label.mixup_alpha": label.mixup_alpha,
     }
-    given = [name for name, value in of_pixels.items() if value]
-    if task == "text" and given:
-        raise ConfigError(f"{config.path}: {given[0]} is for pixels, and the records hold texts. Leave it out.")
+    model = config.network
+    of_words = {
+        "model.num_layers": model.num_layers,
+        "model.vocabulary_size": model.vocabulary_size,
+        "model.tokenizer": model.tokenizer,
+    }
+    given = [name for name, value in (of_pixels if task == "text" else of_words).items() if value]
+    if given:
+        other = "pixels" if task == "text" else "texts"
+        raise ConfigError(f"{config.path}: {given[0]} is for {other}, and the records hold {task}s. Leave it out.")
 
 
 def _check_devices(config: Config, strategy: tf.distribute.Strategy) -> None:

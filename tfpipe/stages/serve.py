@@ -145,8 +145,9 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise EnvironmentProblemError(f"--host {host}: no address of this machine ({error.strerror}).") from None
+    except (OSError, UnicodeError) as error:
+        told = getattr(error, "strerror", None) or "no name of a machine"
+        raise EnvironmentProblemError(f"--host {host}: no address of this machine ({told}).") from None
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -17,7 +17,7 @@ class ServeSettings(Section):
     queue_size: Count = 256
     """Inputs that are admitted and not yet answered; a request that there is no room for gets 503."""
     timeout_s: Positive = 10.0
-    """Of one request, from its first line to its answer: 504, or 408 if its body has not come by then."""
+    """Of one request, from the end of its headers to its answer: 504, or 408 if its body has not come by then."""
     max_requests: Count = 128
     """Requests under way at a time; more get 503. With `max_body_bytes` it bounds the memory that bodies take."""
     max_batch: Count = 64
@@ -27,7 +27,7 @@ class ServeSettings(Section):
     max_chars: Count = 10_000
     """Of one text."""
     max_photo_bytes: Count = 5 * 2**20
-    max_pixels: Count = 50_000_000
+    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = 50_000_000
     """Of one photo, decoded: more is a decompression bomb."""
     max_probs: Count = 100
     """The likeliest classes of an answer whose probabilities are told."""

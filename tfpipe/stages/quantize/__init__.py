@@ -35,8 +35,8 @@ TRAINING = "tfpipe.stages.quantize.aware"
 """Runs in a process of its own."""
 NUM_RANGE_IMAGES = 128
 """Training photos that show TensorFlow Lite the ranges of activations."""
-TEXTS_AN_IMAGE = 64
-"""Texts that show the rounding as much as a photo does, whose every place counts."""
+TEXTS_AN_IMAGE, PLACES_AN_IMAGE = 64, 2048
+"""Texts that show the rounding as much as a photo does, whose every place counts; and at most so many sub-words."""
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:
@@ -77,7 +77,7 @@ def _training_inputs(config: Config, workspace: Workspace, model_input: ModelInp
     if not isinstance(model_input, TextInput):
         return _first_inputs(config, workspace, model_input, count)
     ids = _first_inputs(config, workspace, model_input, TEXTS_AN_IMAGE * count)
-    tokens = ids[ids != model_input.pad_id]
+    tokens = ids[ids != model_input.pad_id][: PLACES_AN_IMAGE * count]
     length = min(model_input.max_length, len(tokens))
     return tokens[: len(tokens) // length * length].reshape(-1, length)
 

@@ -35,6 +35,8 @@ export function showFailure(error) {
 
 export function showNothing(reason = INVITATION) {
   shown = null;
+  lastAnnounced = "";
+  element("announcement").textContent = "";
   for (const id of ["results", "verdict", "set"]) element(id).hidden = true;
   element("results-title").textContent = "Most likely";
   element("true-label").textContent = "";
@@ -135,11 +137,12 @@ function showTrueLabel(trueLabel, best) {
   element("true-label").textContent = trueLabel === null ? "" : `This ${THING} is labelled “${trueLabel}”. ${verdict}`;
 }
 
-/* Said aloud by screen readers; in continuous use only when the first name changes. */
+/* Said aloud by screen readers; in continuous use only when the first name, or how sure it is, changes. */
 function announce([first, second], isLive) {
-  if (isLive && first.name === lastAnnounced) return;
-  lastAnnounced = first.name;
+  const heading = `${element("verdict").textContent} ${element("results-title").textContent} ${first.name}`;
+  if (isLive && heading === lastAnnounced) return;
+  lastAnnounced = heading;
   const runnerUp = second ? `, then ${second.name}, ${formatPercent(second.prob)}` : "";
-  const sentence = `${element("verdict").textContent} ${element("results-title").textContent} ${first.name}, ${formatPercent(first.prob)}${runnerUp}.`;
+  const sentence = `${heading}, ${formatPercent(first.prob)}${runnerUp}.`;
   element("announcement").textContent = `${sentence} ${element("true-label").textContent}`;
 }

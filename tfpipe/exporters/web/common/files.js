@@ -5,10 +5,3 @@ export async function loadOptionalJson(path) {
   const response = await fetch(path, { cache: "no-cache" }).catch(() => null);
   return response?.ok ? response.json() : null;
 }
-
-/* Its bytes, a Blob. Throws an error with a sentence for the reader. */
-export async function loadExample(path) {
-  const response = await fetch(path, { cache: "no-cache" }).catch(() => null);
-  if (!response?.ok) throw new Error(`${path} is missing: the example could not be loaded.`);
-  return response.blob();
-}

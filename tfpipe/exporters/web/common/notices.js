@@ -1,4 +1,4 @@
-/* What went wrong, in a sentence above the photo. */
+/* What went wrong, in a sentence above everything else. */
 
 import { element } from "./elements.js";
 

@@ -7,6 +7,14 @@ import { loadOptionalJson } from "./files.js";
 import { hideNotice, showNotice } from "./notices.js";
 import { keepOffline } from "./offline.js";
 
+// Driven by `tfpipe verify`, through the same worker and code a visitor uses.
+window.tfpipe = {
+  ready: client.ready,
+  predict: client.predict,
+  findDivergence: client.findDivergence,
+  numTensors: client.numTensors,
+};
+
 export function startPage() {
   hideNotice();
   showTitle();

@@ -1,7 +1,7 @@
 /* Photos of the site's own, for a try. */
 
 import { element } from "./elements.js";
-import { loadExample, loadOptionalJson } from "./files.js";
+import { loadOptionalJson } from "./files.js";
 import { namePhoto } from "./photos.js";
 
 export async function showExamples() {
@@ -24,4 +24,11 @@ function buildExample({ file, label }, i) {
   const entry = document.createElement("li");
   entry.append(button);
   return entry;
+}
+
+/* Its bytes, a Blob. Throws an error with a sentence for the reader. */
+async function loadExample(path) {
+  const response = await fetch(path, { cache: "no-cache" }).catch(() => null);
+  if (!response?.ok) throw new Error(`${path} is missing: the example could not be loaded.`);
+  return response.blob();
 }

@@ -14,7 +14,7 @@ export function listenForTexts() {
     element("text").focus();
     answerText();
   });
-  answerText(); // a browser may have kept what was written
+  answerText(); // what was written before this script ran
 }
 
 /* The text is asked of anew only after the last answer, so a slow device falls behind by none. */
@@ -25,9 +25,14 @@ async function answerText() {
     asked = element("text").value;
     element("clear").disabled = !asked;
     if (asked.trim()) await nameIt(() => predictText(asked), { isLive: true });
-    else showNothing();
+    else showEmpty();
   }
   isAnswering = false;
+}
+
+function showEmpty() {
+  element("cut-note").hidden = true;
+  showNothing();
 }
 
 async function predictText(text) {
