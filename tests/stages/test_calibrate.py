@@ -208,7 +208,7 @@ def test_what_was_decided_is_said(
     said = calibrate.Said(np.full(len(labels), ""), labels, logits)
     calibration = fit_calibration(said.logits, said.labels, changed.calibrate)
     found = calibrate._measure(calibration, said, said, changed)
-    sentences = list(iter_sentences(found, changed.calibrate))
+    sentences = list(iter_sentences(found, changed))
     assert any(re.search(told, each) for each in sentences), sentences
     if applied is not None:
         assert (calibration.temperature != 1) == applied
@@ -227,7 +227,7 @@ def test_wrong_labels_do_not_make_a_good_network_doubt(workspace: Workspace) -> 
     assert calibration.fitted_temperature > 2
     assert calibration.temperature == 1
     said = calibrate.Said(np.full(1000, ""), labels, logits)
-    sentences = list(iter_sentences(calibrate._measure(calibration, said, said, changed), changed.calibrate))
+    sentences = list(iter_sentences(calibrate._measure(calibration, said, said, changed), changed))
     assert re.search(r"not applied: validation ECE is 0\.0\d+, above 0, but 0\.\d+ with it", sentences[0]), sentences
 
 
