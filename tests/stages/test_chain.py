@@ -234,7 +234,7 @@ def test_the_page_agrees_with_python_in_a_real_browser(workspace: Path) -> None:
         *("the page, float16 on wasm", "the page, float16 on cpu"),
     ]
     assert levels["student, finished"]["top1_accuracy"] == pytest.approx(evaluated["top1_accuracy"])
-    assert levels["the page, float16 on wasm"]["num_photos"] == 16
+    assert levels["the page, float16 on wasm"]["num_examples"] == 16
     assert levels["int8, post-training"]["bytes"] < 0.3 * levels["student, finished"]["bytes"]
 
 
