@@ -84,8 +84,10 @@ def test_the_report_tells_what_is_absent_and_what_is_wrong() -> None:
             **dict.fromkeys(("float32", "float16", "int8"), of),
             "backends": {"webgl": of | {"first_divergence": divergence}, "webgpu": {"absent": 1}},
             "page": of | photos | {"backends_left": left},
-        }
+        },
+        "texts",
     )
+    assert "200 test texts." in told
     assert "for 99.5 % (the same name, or not conclusive)" in told
     assert (
         "ready after 812 ms; its main thread was never blocked for more than 63 ms. It left webgl: its answers" in told
