@@ -24,3 +24,15 @@ def shared() -> Path:
     if not (folder / "data" / "flowers").is_dir():
         pytest.skip(f"no real data at {folder}; TFPIPE_SHARED names its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """The browser, where there is one."""
+    from tfpipe.core.errors import EnvironmentProblemError
+    from tfpipe.exporters.browser import find_chromium
+
+    try:
+        return find_chromium(None)
+    except EnvironmentProblemError as error:
+        pytest.skip(str(error))

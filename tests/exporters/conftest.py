@@ -14,7 +14,7 @@ from tfpipe.core.errors import EnvironmentProblemError
 from tfpipe.core.files import write_json
 from tfpipe.core.inputs import ImageInput
 from tfpipe.core.settings import ModelSettings
-from tfpipe.exporters.browser import ARGUMENTS, find_chromium
+from tfpipe.exporters.browser import ARGUMENTS
 from tfpipe.exporters.golden import make_golden
 from tfpipe.exporters.graph_model import GraphModel, save_graph_model
 from tfpipe.exporters.precisions import in_precisions
@@ -95,14 +95,6 @@ def enlivened(network: keras.Model) -> keras.Model:
 @pytest.fixture(scope="session")
 def images() -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, (6, SIZE, SIZE, 3)).astype(np.float32)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Path:
-    try:
-        return find_chromium(None)
-    except EnvironmentProblemError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

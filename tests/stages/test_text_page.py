@@ -11,24 +11,16 @@ from playwright.sync_api import Page
 from tokenizers import Tokenizer
 
 from tfpipe.core.config import Config
-from tfpipe.core.errors import ConfigError, EnvironmentProblemError
+from tfpipe.core.errors import ConfigError
 from tfpipe.core.files import read_json
 from tfpipe.core.workspace import Workspace
-from tfpipe.exporters.browser import find_chromium, open_page
+from tfpipe.exporters.browser import open_page
 from tfpipe.models.saving import load_card
 from tfpipe.stages.predict import iter_answers, iter_given
 from tfpipe.stages.runner import run_step
 
 SENTENCE = f"today i feel {OWN['joy']} because"
 SHARES = "() => Array.from(document.querySelectorAll('#results .percent'), (cell) => cell.textContent)"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Path:
-    try:
-        return find_chromium(None)
-    except EnvironmentProblemError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
