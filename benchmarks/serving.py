@@ -4,6 +4,7 @@
 
 The server is a process of its own, and this one its clients: first as many at a time as `--clients`, each asking as
 soon as it is answered; then, for `--minutes`, at four fifths of the rate that this reached, whether answered or not.
+What other processes took of the cores meanwhile is told beside the results: they are no better than it is small.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from tfpipe.stages.runner import run_step
 from tfpipe.stages.serve import load
 
 BATCH_SIZES = (1, 4, 8, 16, 32, 64)
+MINUTE_S = 60
 LOAD = 0.8
 """Share of what the server reached that it is held at for minutes."""
 
@@ -46,6 +48,10 @@ class Run:
     latencies_s: list[float] = field(default_factory=list)
     """Of what was answered; from when it should have been asked, so that a server cannot hide that it is late."""
     errors: Counter[str] = field(default_factory=Counter)
+    memory_mib: list[float] = field(default_factory=list)
+    """Of the server, every minute and at the end."""
+    others: float = 0.0
+    """Share of the cores' time that neither the server nor its clients took."""
 
     @property
     def rate(self) -> float:
@@ -73,39 +79,40 @@ def main() -> None:
     bare = {size: _bare(model, texts, size, arguments.seconds) for size in BATCH_SIZES}
     best = max(bare, key=lambda size: bare[size])
     with _server(arguments.config, best) as (pid, address):
-        _load(address, texts, arguments.clients, 5)
-        memory = [_resident_mib(pid)]
-        full = _load(address, texts, arguments.clients, arguments.seconds)
-        memory.append(_resident_mib(pid))
-        steady = _steady(address, texts, LOAD * full.rate, 60 * arguments.minutes)
-        memory.append(_resident_mib(pid))
-    table = to_markdown(arguments.config, bare, best, full, steady, memory)
+        ready_mib = _resident_mib(pid)
+        _load(pid, address, texts, arguments.clients, 5)
+        full = _load(pid, address, texts, arguments.clients, arguments.seconds)
+        steady = _steady(pid, address, texts, LOAD * full.rate, MINUTE_S * arguments.minutes)
+    table = to_markdown(arguments.config, bare, best, full, steady, ready_mib)
     arguments.output.write_text(table, encoding="utf-8")
     print(table)
 
 
-def to_markdown(path: Path, bare: dict[int, float], best: int, full: Run, steady: Run, memory: list[float]) -> str:
+def to_markdown(path: Path, bare: dict[int, float], best: int, full: Run, steady: Run, ready_mib: float) -> str:
     """Both runs beside the bare loop."""
     rows = [
-        f"| bare loop, batches of {best} | {bare[best]:.1f} | 1.00 | | | | |",
-        _row(f"server, {len(full.latencies_s)} requests at full load", full, bare[best], memory[1]),
-        _row(f"server, {steady.seconds / 60:.1f} minutes at {LOAD:.0%} of that", steady, bare[best], memory[2]),
+        f"| bare loop, batches of {best} | {bare[best]:.1f} | 1.00 | | | | | | |",
+        _row(f"server, {len(full.latencies_s)} requests at full load", full, bare[best]),
+        _row(f"server, {steady.seconds / MINUTE_S:.1f} minutes at {LOAD:.0%} of that", steady, bare[best]),
     ]
     sizes = ", ".join(f"{size}: {rate:.0f}" for size, rate in bare.items())
     return (
         f"# Serving\n\n{date.today().isoformat()}, `{path}`, {os.cpu_count()} cores, which clients and server share; "
-        f"one text a request. Bare loop by batch size, texts/s: {sizes}. Memory of the server when warm: "
-        f"{memory[0]:.0f} MiB.\n\n"
-        "| | texts/s | ratio | p50, ms | p99, ms | errors | memory, MiB |\n|---|---:|---:|---:|---:|---:|---:|\n"
+        f"one text a request. Bare loop by batch size, texts/s: {sizes}. Others: the share of the cores that other "
+        "processes took.\n\n"
+        "| | texts/s | ratio | p50, ms | p99, ms | longest, ms | errors | memory, MiB | others |\n"
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|\n"
         + "\n".join(rows)
-        + "\n"
+        + f"\n\nMemory of the server, MiB: {ready_mib:.0f} when ready, {full.memory_mib[-1]:.0f} after the full load, "
+        f"then by the minute {', '.join(f'{mib:.0f}' for mib in steady.memory_mib)}.\n"
     )
 
 
-def _row(name: str, run: Run, bare: float, memory_mib: float) -> str:
+def _row(name: str, run: Run, bare: float) -> str:
     errors = ", ".join(f"{count} × {what}" for what, count in run.errors.items()) or "0"
-    figures = f"{run.rate:.1f} | {run.rate / bare:.2f} | {run.percentile_ms(50):.0f} | {run.percentile_ms(99):.0f}"
-    return f"| {name} | {figures} | {errors} | {memory_mib:.0f} |"
+    latencies = " | ".join(f"{run.percentile_ms(percent):.0f}" for percent in (50, 99, 100))
+    figures = f"{run.rate:.1f} | {run.rate / bare:.2f} | {latencies} | {errors} | {run.memory_mib[-1]:.0f}"
+    return f"| {name} | {figures} | {run.others:.0%} |"
 
 
 def _bare(model: Callable[[list[str]], Any], texts: list[str], batch_size: int, seconds: float) -> float:
@@ -139,7 +146,7 @@ def _server(path: Path, batch_size: int) -> Iterator[tuple[int, str]]:
             process.terminate()
 
 
-def _load(address: str, texts: list[str], clients: int, seconds: float) -> Run:
+def _load(pid: int, address: str, texts: list[str], clients: int, seconds: float) -> Run:
     """Each client asks as soon as it is answered."""
 
     async def clients_ask(ask: Ask) -> None:
@@ -151,10 +158,10 @@ def _load(address: str, texts: list[str], clients: int, seconds: float) -> Run:
 
         await asyncio.gather(*(work() for _ in range(clients)))
 
-    return asyncio.run(_run(address, clients_ask))
+    return asyncio.run(_run(pid, address, clients_ask))
 
 
-def _steady(address: str, texts: list[str], rate: float, seconds: float) -> Run:
+def _steady(pid: int, address: str, texts: list[str], rate: float, seconds: float) -> Run:
     """Requests come when they come, as those of a Poisson process."""
 
     async def crowd_asks(ask: Ask) -> None:
@@ -166,15 +173,22 @@ def _steady(address: str, texts: list[str], rate: float, seconds: float) -> Run:
                 await asyncio.sleep(due - time.perf_counter())
                 group.create_task(ask(next(waiting), due))
 
-    return asyncio.run(_run(address, crowd_asks))
+    return asyncio.run(_run(pid, address, crowd_asks))
 
 
 Ask = Callable[[str, float], Coroutine[Any, Any, None]]
 
 
-async def _run(address: str, ask_all: Callable[[Ask], Coroutine[Any, Any, None]]) -> Run:
+async def _run(pid: int, address: str, ask_all: Callable[[Ask], Coroutine[Any, Any, None]]) -> Run:
     """Connections are kept."""
-    run, start = Run(), time.perf_counter()
+    run, start, busy_s = Run(), time.perf_counter(), _foreign_s(pid)
+
+    async def watch_memory() -> None:
+        while True:
+            await asyncio.sleep(MINUTE_S)
+            run.memory_mib.append(_resident_mib(pid))
+
+    watching = asyncio.create_task(watch_memory())
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
         async def ask(text: str, due: float) -> None:
@@ -190,8 +204,19 @@ async def _run(address: str, ask_all: Callable[[Ask], Coroutine[Any, Any, None]]
                 run.errors[str(response.status)] += 1
 
         await ask_all(ask)
+    watching.cancel()
     run.seconds = time.perf_counter() - start
+    run.others = (_foreign_s(pid) - busy_s) / run.seconds / (os.cpu_count() or 1)
+    run.memory_mib.append(_resident_mib(pid))
     return run
+
+
+def _foreign_s(pid: int) -> float:
+    """Seconds that the cores have worked, but for the server and for us."""
+    user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
+    server = sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+    ticks = user + nice + system + sum(interrupts) - server
+    return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
 
 
 def _resident_mib(pid: int) -> float:

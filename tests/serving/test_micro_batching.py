@@ -31,7 +31,7 @@ def test_requests_that_come_while_the_model_works_share_its_next_calls() -> None
                 assert (await other).json() == [as_json(f"{letter}{number}") for letter in "abc"]
 
     asyncio.run(ask())
-    assert [len(call) for call in oracle.calls] == [1, 8, 7]
+    assert [len(call) for call in oracle.calls] == [1, 8, 4, 2, 1]
     assert len(oracle.threads) == 1
     assert oracle.threads != {"MainThread"}
 
@@ -53,6 +53,23 @@ def test_a_batch_that_is_full_goes_at_once_and_one_that_is_not_after_the_delay()
 
     asyncio.run(ask())
     assert [sorted(call) for call in oracle.calls] == [["0", "1", "2", "3"], ["lonely", "x", "y", "z"]]
+
+
+def test_calls_have_few_sizes() -> None:
+    """All sizes that requests may have are computed in full batches and powers of two, and nothing is padded."""
+    oracle = Oracle()
+
+    async def ask() -> None:
+        batcher = build_batcher(batch_size=12)
+        running = asyncio.create_task(batcher.run(oracle.load))
+        for count in range(1, 31):
+            names = [f"{count}.{number}" for number in range(count)]
+            assert await batcher.ask(names) == [judge(name) for name in names]
+        running.cancel()
+
+    asyncio.run(ask())
+    assert {len(call) for call in oracle.calls} == {1, 2, 4, 8, 12}
+    assert len(oracle.asked) == sum(range(1, 31))
 
 
 def test_a_lonely_input_waits_no_longer_than_the_delay() -> None:

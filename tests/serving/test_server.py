@@ -66,6 +66,53 @@ def test_a_slow_body_is_not_waited_for() -> None:
         assert say(address, HEAD + length(100), BODY)[0] == 408
 
 
+def seconds_until_closed(address: str, first: bytes, trickle: bytes) -> float:
+    """What a client gets who goes on sending a byte at a time, 20 s at most."""
+    host, port = address.removeprefix("http://").split(":")
+    start = time.monotonic()
+    with socket.create_connection((host, int(port)), timeout=0.05) as connection:
+        connection.sendall(first)
+        while time.monotonic() < start + 20:
+            try:
+                connection.sendall(trickle)
+                if not connection.recv(10_000):
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize(
+    ("first", "trickle"),
+    [
+        pytest.param(b"", b"", id="silence"),
+        pytest.param(b"GET /health HTTP/1.1\r\nX: ", b"x", id="headers"),
+        pytest.param(b"GET /health HTTP/1.1\r\nHost: here\r\n\r\nGET /health", b"x", id="headers of the second"),
+        pytest.param(HEAD + length(10**6) + b"{", b" ", id="the rest of a body that was too slow"),
+        pytest.param(b"GET /health HTTP/1.1\r\nHost: here\r\n" + length(10**6), b" ", id="a body for nothing"),
+    ],
+)
+def test_a_slow_client_keeps_no_connection(first: bytes, trickle: bytes) -> None:
+    with listening(build_service(Oracle(), timeout_s=0.3)) as (_, address):
+        assert 0.25 < seconds_until_closed(address, first, trickle) < 10
+
+
+def test_a_connection_is_kept_as_long_as_its_requests_come_whole() -> None:
+    with (
+        listening(build_service(Oracle(), timeout_s=1)) as (_, address),
+        closing(http.client.HTTPConnection(address.removeprefix("http://"), timeout=20)) as connection,
+    ):
+        connection.connect()
+        first = connection.sock
+        for _ in range(3):
+            connection.request("POST", "/predict", BODY, {"content-type": "application/json"})
+            assert connection.getresponse().read()
+            time.sleep(0.6)
+        assert connection.sock is first
+
+
 @pytest.mark.parametrize(("trusted", "statuses"), [(("127.0.0.1",), [200, 200, 429]), ((), [200, 429, 429])])
 def test_only_a_trusted_proxy_says_who_asks(trusted: tuple[str, ...], statuses: list[int]) -> None:
     service = build_service(Oracle(), rate=0.001, burst=1, trusted_proxies=trusted)

@@ -112,7 +112,7 @@ def _add_state(app: FastAPI, service: Service, *, has_token: bool) -> None:
         dependencies=_token_shown(has_token),
     )
     async def metrics() -> Response:
-        return Response(service.metrics.to_text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(service.tell_metrics(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _read_body(request: Request, max_bytes: int, deadline: float) -> bytearray:

@@ -50,7 +50,8 @@ class Batcher:
     """Joins inputs to batches.
 
     A batch goes to the model when it is full, or when its first input has waited for `max_delay_s`. While the model is
-    at work the next batch gathers, so that under load nothing waits for the delay. Lives on one event loop.
+    at work the next batch gathers, so that under load nothing waits for the delay. What does not fill a batch goes by
+    powers of two, 13 as 8, 4 and 1: TensorFlow keeps memory for each shape that it meets. Lives on one event loop.
 
     Args:
         batch_size: inputs of one call.
@@ -137,10 +138,14 @@ class Batcher:
         if len(self._waiting) < self._batch_size and patience_s > 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._filled.wait(), patience_s)
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_size))]
+        batch = [self._waiting.popleft() for _ in range(self._next_size())]
         if len(self._waiting) < self._batch_size:
             self._filled.clear()
         return batch
+
+    def _next_size(self) -> int:
+        waiting = len(self._waiting)
+        return self._batch_size if waiting >= self._batch_size else 1 << waiting.bit_length() >> 1
 
     async def _compute(self, batch: list[_Waiting], model: Model, worker: ThreadPoolExecutor) -> None:
         """A batch that fails is asked by halves, so that one bad input spoils no other's answer."""

@@ -1,6 +1,7 @@
 """The server as a process: it answers what is under way before it ends."""
 
 import asyncio
+import multiprocessing
 import signal
 import socket
 from math import ceil
@@ -9,6 +10,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from tfpipe.serving.connections import connection_type
 from tfpipe.serving.service import Service
 
 POLL_S = 0.02
@@ -32,8 +34,10 @@ class Server(uvicorn.Server):
         self._service.close()
 
     async def on_tick(self, counter: int) -> bool:
-        """Also end when the model could not be loaded."""
-        return await super().on_tick(counter) or self._service.failure is not None
+        """Also end when the model could not be loaded, or this is a worker whose parent has gone."""
+        parent = multiprocessing.parent_process()
+        alone = parent is not None and not parent.is_alive()
+        return await super().on_tick(counter) or self._service.failure is not None or alone
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer first; no request takes longer than its time."""
@@ -51,8 +55,8 @@ def build_server(app: FastAPI, service: Service) -> Server:
         log_config=None,
         # Paths may hold what nobody wants in a log.
         access_log=False,
-        # It ends a connection whose headers are too long; httptools is a fifth faster, and takes any.
-        http="h11",
+        # With h11, which ends a connection whose headers are too long; httptools is a fifth faster, and takes any.
+        http=connection_type(settings.timeout_s),
         lifespan="on",
         ws="none",
         server_header=False,

@@ -17,11 +17,13 @@ from tfpipe.serving.batching import Batcher, Content, Judgement, Model
 from tfpipe.serving.drift import Drift
 from tfpipe.serving.metrics import Metrics
 from tfpipe.serving.photos import read_photo
+from tfpipe.serving.workers import SECONDS_BETWEEN_PAGES, Board
 
 LOG = logging.getLogger("tfpipe.serving")
 NUM_READERS = 2
 """Photos that are decoded at a time, beside the model."""
 RETRY = {"Retry-After": "1"}
+POLL_S = 0.02
 
 
 class Service:
@@ -32,14 +34,24 @@ class Service:
         task: whether inputs are texts or photos.
         settings: its limits.
         drift: of this model's answers.
+        board: for its metrics, if it is one of several workers.
     """
 
-    def __init__(self, load: Callable[[], Model], task: Task, settings: ServeSettings, drift: Drift) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Model],
+        task: Task,
+        settings: ServeSettings,
+        drift: Drift,
+        *,
+        board: Board | None = None,
+    ) -> None:
         self.task = task
         self.settings = settings
         self.failure: BaseException | None = None
         """Why the model could not be loaded."""
         self._load = load
+        self._board = board
         self._is_closing = False
         self._under_way = 0
         self._readers = ThreadPoolExecutor(NUM_READERS, thread_name_prefix="reader")
@@ -78,15 +90,21 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Load the model in the background, and answer."""
+        """Load the model in the background, and answer; one of several workers is loaded before it begins."""
         work = asyncio.create_task(self._batcher.run(self._load))
         work.add_done_callback(self._note_failure)
+        tasks = [work]
+        if self._board:
+            while not (self._batcher.is_loaded or work.done()):
+                await asyncio.sleep(POLL_S)
+            tasks.append(asyncio.create_task(self._hang_metrics()))
         try:
             yield
         finally:
-            work.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await work
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await task
             self._readers.shutdown(cancel_futures=True)
 
     @contextmanager
@@ -104,6 +122,20 @@ class Service:
             yield
         finally:
             self._under_way -= 1
+
+    def tell_metrics(self) -> bytes:
+        """For Prometheus, with those of the other workers."""
+        page = self.metrics.to_text()
+        if self._board is None:
+            return page
+        self._board.hang(page)
+        return self._board.read()
+
+    async def _hang_metrics(self) -> None:
+        assert self._board
+        while True:
+            self._board.hang(self.metrics.to_text())
+            await asyncio.sleep(SECONDS_BETWEEN_PAGES)
 
     async def answer(self, inputs: Sequence[str]) -> list[Judgement]:
         """Answers in order; if cancelled, what the model has not begun is not computed.

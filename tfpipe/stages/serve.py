@@ -1,27 +1,34 @@
 """`serve`: a fitted model's calibrated answers over HTTP."""
 
 import errno
+import gc
 import logging
+import multiprocessing
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfpipe.core.config import Config, load_config
-from tfpipe.core.errors import ConfigError, EnvironmentProblemError
+from tfpipe.core.errors import ConfigError, EnvironmentProblemError, TfpipeError
 from tfpipe.core.files import read_json
-from tfpipe.core.progress import say
+from tfpipe.core.progress import native_silence, say
 from tfpipe.core.workspace import Workspace
 from tfpipe.stages.runner import run_step
 
 if TYPE_CHECKING:
     from tfpipe.serving.batching import Content, Judgement, Model
     from tfpipe.serving.drift import Drift
+    from tfpipe.serving.workers import Board
 
+INTERRUPTED = 130
 BACKLOG = 2048
 """Connections that may wait to be accepted; uvicorn's own."""
 
@@ -45,10 +52,64 @@ def serve(path: Path, overrides: tuple[str, ...], host: str, port: int) -> None:
     # Hours of training are a long way to an answer that the port is taken.
     with _bound(host, port) as listener:
         run_step("calibrate", path, overrides)
-        _serve(config, workspace, token, listener)
+        _listen(listener)
+        host, port = listener.getsockname()[:2]
+        say(f"{config.name}: http://{f'[{host}]' if ':' in host else host}:{port}")
+        if config.serve.workers == 1:
+            _serve(config, workspace, token, listener)
+        else:
+            _serve_by_many(config, overrides, listener)
+        say(f"{config.name}: stopped.")
 
 
-def _serve(config: Config, workspace: Workspace, token: str | None, listener: socket.socket) -> None:
+def _serve_by_many(config: Config, overrides: tuple[str, ...], listener: socket.socket) -> None:
+    from tfpipe.serving.workers import keep_workers
+
+    # Else each would take all the cores, and the first all of a GPU's memory.
+    cores = (os.cpu_count() or 1) // config.serve.workers
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, cores)))
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    spawn = multiprocessing.get_context("spawn")
+    with TemporaryDirectory(prefix="tfpipe-serve-") as folder:
+
+        def start(number: int) -> BaseProcess:
+            worker = spawn.Process(
+                target=work, args=(number, config.path, overrides, listener, Path(folder)), daemon=True
+            )
+            worker.start()
+            return worker
+
+        keep_workers(config.serve.workers, start)
+
+
+def work(number: int, path: Path, overrides: tuple[str, ...], listener: socket.socket, folder: Path) -> None:
+    """One worker's life.
+
+    Args:
+        number: from 0.
+        path: the settings file.
+        overrides: `key.path=value` each.
+        listener: that all of them share.
+        folder: for their metrics.
+    """
+    from tfpipe.serving.workers import Board
+
+    try:
+        config = load_config(path, overrides)
+        _serve(config, Workspace(), _read_token(config), listener, Board(folder, number))
+    except TfpipeError as error:
+        say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _serve(
+    config: Config, workspace: Workspace, token: str | None, listener: socket.socket, board: "Board | None" = None
+) -> None:
+    with native_silence():
+        import tensorflow  # noqa: F401
+
     from tfpipe.serving.app import build_app
     from tfpipe.serving.server import run_server
     from tfpipe.serving.service import Service
@@ -56,17 +117,21 @@ def _serve(config: Config, workspace: Workspace, token: str | None, listener: so
     if config.serve.log_inputs:
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
         logging.getLogger("tfpipe.serving").setLevel(logging.INFO)
+    drift = load_drift(config, workspace)
     task = config.dataset_config.task
-    service = Service(lambda: load(config, workspace), task, config.serve, load_drift(config, workspace))
-    host, port = listener.getsockname()[:2]
-    try:
-        listener.listen(BACKLOG)
-    except OSError as error:
-        # Two may be bound to a port as long as neither listens.
-        raise EnvironmentProblemError(explain_refusal(host, port, error)) from None
-    say(f"{config.name}: http://{f'[{host}]' if ':' in host else host}:{port}")
+    service = Service(lambda: load_for_good(config, workspace), task, config.serve, drift, board=board)
     run_server(build_app(service, name=config.name, token=token), service, listener)
-    say(f"{config.name}: stopped.")
+
+
+def load_for_good(config: Config, workspace: Workspace) -> "Model":
+    """The same, in a process that does nothing else.
+
+    Its 700,000 objects would stop every request for half a second whenever Python's collector looks through them all.
+    """
+    model = load(config, workspace)
+    gc.collect()
+    gc.freeze()
+    return model
 
 
 def load(config: Config, workspace: Workspace) -> "Model":
@@ -80,20 +145,23 @@ def load(config: Config, workspace: Workspace) -> "Model":
     def model(contents: "Sequence[Content]") -> "Sequence[Judgement]":
         return predictor([Asked("", content, {}) for content in contents])
 
-    _warm_up(model, config)
+    warm_up(model, config)
     say(f"{config.name}: ready")
     return model
 
 
-def _warm_up(model: Callable[["Sequence[Content]"], object], config: Config) -> None:
-    """Of two shapes: at the second TensorFlow traces a graph that all shapes fit."""
+def warm_up(model: Callable[["Sequence[Content]"], object], config: Config) -> None:
+    """Of two shapes: at the second TensorFlow traces a graph that all shapes fit.
+
+    The second is the largest, so that a machine that is too small for it is told before a client asks.
+    """
     if config.dataset_config.task == "text":
         one: Content = "a"
         other: Content = "a " * config.data.max_length
     else:
         one = other = _grey_photo()
     model([one])
-    model([other] * 2)
+    model([other] * max(2, config.serve.batch_size))
 
 
 def _grey_photo() -> bytes:
@@ -155,6 +223,15 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         except OSError as error:
             raise EnvironmentProblemError(explain_refusal(host, port, error)) from None
         yield listener
+
+
+def _listen(listener: socket.socket) -> None:
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:
+        # Two may be bound to a port as long as neither listens.
+        host, port = listener.getsockname()[:2]
+        raise EnvironmentProblemError(explain_refusal(host, port, error)) from None
 
 
 def explain_refusal(host: str, port: int, error: OSError) -> str:

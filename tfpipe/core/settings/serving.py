@@ -10,6 +10,9 @@ from tfpipe.core.settings.base import Count, Positive, Section
 class ServeSettings(Section):
     """Answers over HTTP: how they are batched, and what may be asked."""
 
+    workers: Count = 1
+    """Processes that share the port, each with a model, a queue and limits of its own. One that is killed takes only
+    its own requests along, and is started again. Of several, none takes connections before its model is loaded."""
     batch_size: Count = 32
     """Inputs of one call of the model, of however many requests."""
     max_delay_ms: Annotated[float, Field(ge=0)] = 5.0
@@ -17,8 +20,9 @@ class ServeSettings(Section):
     queue_size: Count = 256
     """Inputs that are admitted and not yet answered; a request that there is no room for gets 503."""
     timeout_s: Positive = 10.0
-    """Of one request, from the end of its headers to its answer: 504, or 408 if its body has not come by then."""
-    max_requests: Count = 128
+    """Of one request, from the end of its headers to its answer: 504, or 408 if its body has not come by then. Its
+    headers have as long: then the connection is closed."""
+    max_requests: Count = 256
     """Requests under way at a time; more get 503. With `max_body_bytes` it bounds the memory that bodies take."""
     max_batch: Count = 64
     """Inputs of one request."""
@@ -27,6 +31,7 @@ class ServeSettings(Section):
     max_chars: Count = 10_000
     """Of one text."""
     max_photo_bytes: Count = 5 * 2**20
+    """Of one photo, as a file."""
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = 50_000_000
     """Of one photo, decoded: more is a decompression bomb."""
     max_probs: Count = 100
