@@ -104,6 +104,17 @@ def test_cutmix_boxes_reach_every_part_of_the_image() -> None:
     np.testing.assert_allclose(covered, covered.T, atol=0.15)
 
 
+def test_cutmix_boxes_are_as_large_as_lambda_says() -> None:
+    """Beta(a, a) of a large a is one half: a box that no edge cuts has sides of √½ of the image's, rounded."""
+    size = 64
+    images = np.ones((400, size, size, 1), np.float32)
+    pasted = cutmix((images, images[:, 0, 0]), (0 * images, images[:, 0, 0]), seed_of(5), 1e6)[0].numpy()[..., 0] == 0
+    whole = [mask for mask in pasted if not (mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())]
+    assert len(whole) > 20
+    sides = [side for mask in whole for side in (mask.any(axis=1).sum(), mask.any(axis=0).sum())]
+    assert np.mean(sides) == pytest.approx(size * 0.5**0.5, abs=0.2)
+
+
 @pytest.mark.parametrize("operation", [mixup, cutmix])
 def test_the_same_seed_mixes_the_same_way(operation: Any) -> None:
     images, targets = batch()

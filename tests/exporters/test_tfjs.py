@@ -126,6 +126,25 @@ def test_the_converter_runs_once_and_the_same_network_gives_the_same_bytes(tmp_p
     assert len(list((tmp_path / "second").glob("*/*.bin"))) == 3
 
 
+def test_int8_takes_what_is_multiplied_column_by_column_alone() -> None:
+    """The scales are those of the last axis, which of a transposed matrix is its inputs, and not its outputs."""
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(size=(4, 3)).astype(np.float32) for name in ("plain", "turned")}
+    nodes = [
+        {"name": "images", "op": "Placeholder", "attr": {}},
+        *({"name": name, "op": "Const", "attr": {}} for name in weights),
+        {"name": "first", "op": "MatMul", "input": ["images", "plain"], "attr": {"transpose_b": {"b": False}}},
+        {"name": "second", "op": "MatMul", "input": ["first", "turned"], "attr": {"transpose_b": {"b": True}}},
+    ]
+    model = GraphModel(nodes=nodes, signature={"inputs": {}}, weights=weights, generated_by={})
+    found = in_precisions(model, model, to_int8)["int8"].weights
+    assert {name: weight.dtype for name, weight in found.items()} == {
+        "plain/int8": np.int8,
+        "plain/scales": np.float16,
+        "turned": np.float16,
+    }
+
+
 def test_float16_refuses_what_it_cannot_hold() -> None:
     weights = {"huge": np.array([7e4], np.float32)}
     model = GraphModel(nodes=[], signature={"inputs": {}}, weights=weights, generated_by={})

@@ -2,15 +2,16 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from tfpipe.core import settings as s
 from tfpipe.core.errors import ConfigError
+from tfpipe.core.plain_yaml import parse_yaml
 from tfpipe.core.secrets import redact
 
 DATASET_KEYS = {
@@ -35,6 +36,11 @@ TRAINING_ARGUMENTS = {
 }
 """Names in `training` that transformers' TrainingArguments have, and the plan of the texts → section and name here."""
 
+MOST_PROBLEMS = 5
+"""Of a file that are told."""
+MOST_LETTERS = 300
+"""Of a wrong value that are shown."""
+
 Role = Literal["dataset", "teacher", "student"]
 T = TypeVar("T")
 
@@ -47,13 +53,16 @@ class Config(s.Section):
     """
 
     path: Path
-    name: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
+    name: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$", max_length=100)]
     """Names the folders `runs/<name>` and `exported/<name>`."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+    """Of splits, views, weights and every draw."""
     deterministic: bool = True
-    dataset: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "herbarium"
+    """The same bits each time, also after an interruption; on some devices slower."""
+    dataset: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)] = "herbarium"
     """Names the folder `data/<dataset>`."""
     task: s.Task = "image"
+    """What a row holds: a photo, or a text."""
     runner: str = "local"
     """Where `fetch`, `audit`, `pack` and `label` run: here, or an Apache Beam runner such as `DirectRunner`."""
     runner_options: tuple[str, ...] = ()
@@ -169,9 +178,9 @@ class Config(s.Section):
     def dataset_config(self) -> "Config":
         """The settings that make the records: those of `data.config`, of `data.train_jsonl`, or its own."""
         if self.data.config:
-            return self._load(self.data.config).dataset_config
+            return self._last_named().dataset_config
         if self.data.train_jsonl:
-            stem = re.sub(r"^(?![a-z])", "rows_", re.sub(r"[^a-z0-9]+", "_", self.data.train_jsonl.stem.lower()))
+            stem = re.sub(r"^(?![a-z])", "rows_", re.sub(r"[^a-z0-9]+", "_", self.data.train_jsonl.stem.lower()))[:100]
             snapshot = s.SnapshotSettings(source="jsonl", path=self.data.train_jsonl)
             return Config(path=self.data.train_jsonl, name=stem, dataset=stem, snapshot=snapshot)
         return self
@@ -202,6 +211,16 @@ class Config(s.Section):
         """The models that `evaluate` compares this one with."""
         return tuple(self._load(path) for path in self.evaluate.against)
 
+    def _last_named(self) -> "Config":
+        """The settings that `data.config` leads to, and that name no others."""
+        config, passed = self, [self.path.resolve()]
+        while config.data.config:
+            config = config._load(config.data.config)
+            if config.path.resolve() in passed:
+                raise ConfigError(f"{self.path}: `data.config` leads around in a circle.")
+            passed.append(config.path.resolve())
+        return config
+
     def _load(self, path: Path) -> "Config":
         """Settings that this file names; what was overridden of the data set is so for them too."""
         return load_config(self.path.parent / path, self._dataset_overrides)
@@ -227,7 +246,7 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     try:
         config = Config(**{"name": _name_of(path)} | document | {"path": path})
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(path, problem) for problem in error.errors())) from None
+        raise ConfigError(_explain_all(path, error.errors())) from None
     config._dataset_overrides = passed_on
     return config
 
@@ -243,46 +262,32 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         there = f"{path.parent} has: {', '.join(nearby)}." if nearby else f"{path.parent} has no YAML files."
         raise ConfigError(f"{path}: no such settings file. {there}")
     try:
-        document = _Loader(path.read_text(encoding="utf-8")).get_single_data()
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {redact(' '.join(str(error).split()))}") from None
+        document = parse_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path}: not YAML: {_short(str(error))}") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: expected sections such as `model:`, found a {type(document).__name__}.")
     for key in document:
         if not isinstance(key, str) or key == "path":
-            raise ConfigError(f"{path}: {key}: unknown key.{_nearest([str(key)])}")
+            raise ConfigError(f"{path}: {_short(str(key))}: unknown key.{_nearest([str(key)])}")
     return {key: value for key, value in document.items() if value is not None}
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a section, of which PyYAML would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            name = str(key.value)
-            if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"`{name}` stands twice", key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
 
 
 def _override(document: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set {redact(override)}: expected key.path=value, such as training.epochs=3.")
+        raise ConfigError(f"--set {_short(override)}: expected key.path=value, such as training.epochs=3.")
     *parents, last = key.split(".")
     for parent in parents:
         document = document.setdefault(parent, {})
         if not isinstance(document, dict):
-            raise ConfigError(f"--set {redact(override)}: `{parent}` is not a section.")
+            raise ConfigError(f"--set {_short(override)}: `{parent}` is not a section.")
     try:
-        document[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        told = redact(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}")
-        raise ConfigError(told) from None
+        document[last] = parse_yaml(value)
+    except ValueError as error:
+        raise ConfigError(f"--set {_short(override)}: the value is not YAML: {_short(str(error))}") from None
 
 
 def _name_of(path: Path) -> str:
@@ -323,16 +328,28 @@ def _agreed(what: str, first: T | None, second: T | None) -> T | None:
     return second if first is None else first
 
 
+def _explain_all(path: Path, problems: Sequence[Any]) -> str:
+    """A line each; of many, the first."""
+    more = [f"{path}: … and {len(problems) - MOST_PROBLEMS} more."] if len(problems) > MOST_PROBLEMS else []
+    return "\n".join([*(_explain(path, problem) for problem in problems[:MOST_PROBLEMS]), *more])
+
+
 def _explain(path: Path, problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
-    key = ".".join(location) or "settings"
+    key = _short(".".join(location)) or "settings"
     if problem["type"] == "extra_forbidden":
         return f"{path}: {key}: unknown key.{_nearest(location)}"
     if problem["type"] == "missing":
         return f"{path}: {key}: missing."
-    found = "" if isinstance(problem["input"], (dict, BaseModel)) else f"found {redact(repr(problem['input']))}; "
-    message = re.sub(r"^(Value error, |Input )", "", problem["msg"])
+    found = "" if isinstance(problem["input"], (dict, BaseModel)) else f"found {_short(repr(problem['input']))}; "
+    message = _short(re.sub(r"^(Value error, |Input )", "", problem["msg"]), 3 * MOST_LETTERS)
     return f"{path}: {key}: {found}{message}."
+
+
+def _short(text: str, most: int = MOST_LETTERS) -> str:
+    """Without passwords, and no longer than a person reads."""
+    told = redact(text)
+    return told if len(told) <= most else f"{told[:most]}…"
 
 
 def _nearest(location: list[str]) -> str:

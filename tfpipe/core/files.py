@@ -16,6 +16,8 @@ from uuid import uuid4
 from tfpipe.core.errors import EnvironmentProblemError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+SHOWN = 500
+"""Letters of a file's name that are told."""
 
 
 @contextmanager
@@ -152,4 +154,5 @@ def explain(error: BaseException) -> str | None:
         )
     if not isinstance(error, OSError):
         return None
-    return f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
+    # A name may be refused for being too long.
+    return f"{str(error.filename)[:SHOWN]}: {error.strerror}." if error.filename else f"{error}."

@@ -1,7 +1,11 @@
 """What a model wants to see: one value that drives tf.data, `preprocessing.json` and the page."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
+
+from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,24 @@ def input_from_json(document: dict[str, Any]) -> ModelInput:
 
     Raises:
         KeyError: when it is of neither kind.
+        ValueError: when a value is of another type, or makes no sense.
     """
     if "tokenizer" in document:
-        return TextInput(document["max_length"], document["pad_id"], document["tokenizer"])
-    return ImageInput(document["image_size"], tuple(document["mean"]), tuple(document["scale"]))
+        text = _TEXTS.validate_python(document)
+        if text.max_length < 1 or text.pad_id < 0:
+            raise ValueError(f"a text of {text.max_length} sub-words, filled up with {text.pad_id}")
+        return text
+    image = _IMAGES.validate_python({name: document[key] for name, key in (("size", "image_size"), *_SAME)})
+    if not 1 <= image.size <= LARGEST_SIZE or not all(map(math.isfinite, image.mean)) or not all(_are_scales(image)):
+        raise ValueError(f"images of {image.size} pixels, (value - {image.mean}) / {image.scale}")
+    return image
+
+
+def _are_scales(image: ImageInput) -> Iterator[bool]:
+    return (math.isfinite(scale) and scale != 0 for scale in image.scale)
+
+
+LARGEST_SIZE = 2**14
+"""Pixels of a side."""
+_SAME = (("mean", "mean"), ("scale", "scale"))
+_IMAGES, _TEXTS = TypeAdapter(ImageInput), TypeAdapter(TextInput)

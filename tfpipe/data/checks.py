@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from tfpipe.core.files import sha256_bytes
+from tfpipe.core.formats import PHOTOS
 from tfpipe.data.facts import Facts, normalised_text
 from tfpipe.data.perceptual import SIDE, Thumbnails, make_thumbnail, perceptual_hashes
 from tfpipe.data.photos import is_animated, orientation, upright_rgb
@@ -48,7 +49,7 @@ def inspect_image(row_id: str, path: str, *, min_side: int) -> tuple[Facts, Thum
         return replace(facts, fault=Fault.UNREADABLE), None
     facts = replace(facts, sha256=sha256_bytes(content), num_bytes=len(content))
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(content)) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(content), formats=PHOTOS) as image:
             return _look_at(image, facts, min_side)
     except Exception:  # noqa: BLE001 - Pillow raises a dozen kinds for a broken file, and all mean this one thing
         return replace(facts, fault=Fault.UNREADABLE), None

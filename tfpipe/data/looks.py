@@ -20,7 +20,7 @@ def look_batches(
     """
 
     def decode(example: dict[str, tf.Tensor]) -> tf.Tensor:
-        image = tf.io.decode_jpeg(example["image"], channels=3, dct_method=DCT)
+        image = tf.io.decode_jpeg(example["image"], channels=3, dct_method=DCT, try_recover_truncated=True)
         return tf.stack([_look(image, number, image_input) for number in range(looks)])
 
     return records.examples(first).map(decode, tf.data.AUTOTUNE).batch(batch_size).prefetch(1)

@@ -4,6 +4,8 @@ from io import BytesIO
 
 from PIL import Image, ImageOps
 
+from tfpipe.core.formats import PHOTOS
+
 JPEG_QUALITY = 95
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = 1
@@ -18,10 +20,16 @@ def upright_jpeg(content: bytes) -> bytes:
     Such a file comes back as it is; anything else (another format or colour
     mode, an EXIF orientation) is decoded, turned, laid on white and encoded anew.
     """
-    with Image.open(BytesIO(content)) as image:
+    with Image.open(BytesIO(content), formats=PHOTOS) as image:
         if image.format == "JPEG" and image.mode in ("RGB", "L") and orientation(image) == UPRIGHT:
             return content
         return to_jpeg(upright_rgb(image))
+
+
+def check_decodes(content: bytes) -> None:
+    """Raises what Pillow raises, of a dozen kinds, where an image is none, or cut short."""
+    with Image.open(BytesIO(content), formats=PHOTOS) as image:
+        image.load()
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

@@ -48,6 +48,11 @@ def plain(value: Any) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
+def writable(text: str) -> str:
+    """The text with `?` for halves of surrogate pairs: JSON can carry them, UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode()
+
+
 # What comes from a file or a server holds no circles, and looking for them takes time.
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, default=plain)
 KNOWN_FIELDS = tuple(field.name for field in fields(Row) if field.name != "extra")
@@ -114,6 +119,8 @@ def parse_document(line: bytes, path: Path, number: int) -> dict[str, Any]:
     """
     try:
         document = json.loads(line)
+    except RecursionError:
+        raise DataError(f"{path}:{number}: not JSON (nested too deep). Mend or remove the line.") from None
     except ValueError as error:
         raise DataError(f"{path}:{number}: not JSON ({error}). Mend or remove the line.") from error
     if not isinstance(document, dict):

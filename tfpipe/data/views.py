@@ -84,7 +84,7 @@ def normalise(pixels: tf.Tensor, image_input: ImageInput) -> tf.Tensor:
 
 def centre_square(jpeg: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
     """No augmentation: the centre square, resized. (size, size, 3) float32, 0..255."""
-    image = tf.io.decode_jpeg(jpeg, channels=3, dct_method=DCT)
+    image = tf.io.decode_jpeg(jpeg, channels=3, dct_method=DCT, try_recover_truncated=True)
     side = tf.minimum(tf.shape(image)[0], tf.shape(image)[1])
     top, left = (tf.shape(image)[0] - side) // 2, (tf.shape(image)[1] - side) // 2
     return _resize(image[top : top + side, left : left + side], size)
@@ -153,7 +153,10 @@ def _random_crop(jpeg: tf.Tensor, size: int, seed: tf.Tensor, *, smallest_area: 
         use_image_if_no_bounding_boxes=True,
     )
     window = tf.concat([begin[:2], extent[:2]], axis=0)
-    return _resize_fast(tf.image.decode_and_crop_jpeg(jpeg, window, channels=3, dct_method=DCT), size)
+    # The audit has opened every photo, and left out those that are cut short. What is damaged and could be opened must
+    # not end a training of days: of what TensorFlow misses, there is a grey patch, as Pillow shows it.
+    image = tf.image.decode_and_crop_jpeg(jpeg, window, channels=3, dct_method=DCT, try_recover_truncated=True)
+    return _resize_fast(image, size)
 
 
 def _resize(image: tf.Tensor, size: int) -> tf.Tensor:

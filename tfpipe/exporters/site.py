@@ -45,7 +45,7 @@ class Site:
     examples: list[Example]
     model_card: str
     manifest_path: Path
-    """What ran before the export."""
+    """What the export was made from."""
 
 
 def build_site(site: Site, target: Path) -> None:

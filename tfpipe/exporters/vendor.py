@@ -38,14 +38,19 @@ def install_packages() -> Path:
     Raises:
         EnvironmentProblemError: when npm is missing or fails.
     """
-    lock_hash = sha256_file(LOCK_DIR / "package-lock.json")[:12]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tfpipe" / f"npm-{lock_hash}"
+    cache = cache_dir()
     if not cache.is_dir():
         say(f"installing TensorFlow.js from npm into {cache}")
         with atomic_path(cache) as folder:
             shutil.copytree(LOCK_DIR, folder)
             _npm_ci(folder)
     return cache / "node_modules" / "@tensorflow"
+
+
+def cache_dir() -> Path:
+    """Where the packages are, once they have been installed."""
+    lock_hash = sha256_file(LOCK_DIR / "package-lock.json")[:12]
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tfpipe" / f"npm-{lock_hash}"
 
 
 def _npm_ci(folder: Path) -> None:

@@ -5,9 +5,13 @@ ids; one that is taken has `confidences` (photos,) too, the likeliest class's pr
 together has `soft_probs` and `indices`.
 """
 
+import math
 import os
 import struct
+import sys
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +32,13 @@ SUM_TOLERANCE = 1e-2
 """By which the probabilities of a row may miss 1: those of a float16 softmax over 9,000 classes do, a little."""
 
 
+UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, tokenize.TokenError, SyntaxError),
+    *(ValueError, TypeError, KeyError, IndexError, RuntimeError, NotImplementedError, MemoryError, OverflowError),
+)
+"""What a broken archive, or the header of an array that is none, is met with."""
+
+
 @dataclass(frozen=True)
 class Member:
     """An array in an `.npz`, where it lies uncompressed in the file."""
@@ -40,7 +51,7 @@ class Member:
     @property
     def row_bytes(self) -> int:
         """Of one row."""
-        return int(np.prod(self.shape[1:])) * self.dtype.itemsize
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
 class NpzLabels:
@@ -93,10 +104,15 @@ class NpzLabels:
         member = self._members.get("indices")
         if member is None or len(member.shape) != 1:
             raise DataError(f"{self.path}: no `indices` (photos,) with the rows' ids; there are: {self._named()}.")
+        if member.dtype.kind not in "iuSU" or not member.dtype.itemsize:
+            raise DataError(f"{self.path}: `indices` is {member.dtype}: no ids. Expected strings or whole numbers.")
         with self.path.open("rb") as file:
             file.seek(member.offset)
             indices = np.fromfile(file, member.dtype, member.shape[0])
-        ids = [value.decode() if isinstance(value, bytes) else str(value) for value in indices.tolist()]
+        try:
+            ids = _as_texts(indices)
+        except ValueError as error:
+            raise DataError(f"{self.path}: `indices` holds what is no text ({error}).") from None
         places = {name: place for place, name in enumerate(ids)}
         if len(places) < len(ids):
             raise DataError(f"{self.path}: `indices` names {len(ids) - len(places)} ids twice.")
@@ -117,8 +133,9 @@ class NpzLabels:
                 return {info.filename.removesuffix(".npy"): self._find(archive, info, file) for info in infos}
         except FileNotFoundError:
             raise DataError(f"{self.path}: no such file.") from None
-        except (zipfile.BadZipFile, ValueError, struct.error) as error:
-            raise DataError(f"{self.path}: not an .npz that can be read ({error}). It may be cut off.") from None
+        except UNREADABLE as error:
+            reason = " ".join(str(error).split())[:120]
+            raise DataError(f"{self.path}: not an .npz that can be read ({reason}). It may be cut off.") from None
 
     def _find(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: IO[bytes]) -> Member:
         if info.compress_type != zipfile.ZIP_STORED:
@@ -142,7 +159,14 @@ class NpzLabels:
             )
         file.seek(info.header_offset)
         name_bytes, extra_bytes = struct.unpack("<26xHH", file.read(LOCAL_HEADER_BYTES))
-        return Member(info.header_offset + LOCAL_HEADER_BYTES + name_bytes + extra_bytes + header_bytes, shape, dtype)
+        begin = info.header_offset + LOCAL_HEADER_BYTES + name_bytes + extra_bytes
+        held = min(info.file_size, self.path.stat().st_size - begin) - header_bytes
+        # Before a byte is allocated for them.
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > held:
+            raise DataError(
+                f"{self.path}: `{info.filename}` says that it is {dtype} {str(shape)[:60]}: more than the file holds."
+            )
+        return Member(begin + header_bytes, shape, dtype)
 
     def _named(self) -> str:
         return ", ".join(self._members) or "none"
@@ -186,6 +210,15 @@ def write_npz(columns: dict[str, Column], path: Path) -> None:
                 np.lib.format.write_array_header_1_0(stream, header)
                 for piece in column.pieces:
                     stream.write(np.ascontiguousarray(piece, column.dtype).tobytes())
+
+
+def _as_texts(values: Array) -> list[str]:
+    """Raises ValueError for bytes that are no UTF-8, and for letters beyond the last, of which NumPy makes strings."""
+    if values.dtype.kind == "U" and values.size:
+        codes = values.view(np.dtype(np.uint32).newbyteorder(values.dtype.byteorder))
+        if codes.max() > sys.maxunicode:
+            raise ValueError(f"character {codes.max():#x}")
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in values.tolist()]
 
 
 def _read_row(file: IO[bytes], member: Member, place: int) -> Array:

@@ -17,6 +17,7 @@ from tfpipe.core.errors import ConfigError
 from tfpipe.core.settings import ModelSettings
 from tfpipe.models import transformers_folder
 from tfpipe.models.family import Normalisation
+from tfpipe.models.vetting import check_archive, check_config, check_weights
 
 Kinds = tuple[type[keras.Model], ...]
 
@@ -73,6 +74,7 @@ def _from_folder(path: Path, name: str, options: dict[str, Any]) -> keras.Model:
     with told(f"model.weights: {path} does not fit {name}", "Look into its config.json."):
         if "model_type" in config:
             return transformers_folder.read_backbone(path, config, options)
+        check_config(config)
         return keras_hub.models.Backbone.from_preset(str(path), **options)
 
 
@@ -89,7 +91,9 @@ def read_file(path: Path, blank: Callable[[], keras.Model], name: str, section: 
         )
     with told(f"{section}.weights: {path} does not fit {name}", WHOLE_MODELS):
         if path.suffix == ".keras":
+            check_archive(path)
             return backbone_of(keras.saving.load_model(path, compile=False))
+        check_weights(path)
         backbone = blank()
         backbone.load_weights(path)
         return backbone
@@ -135,8 +139,10 @@ def normalisation(settings: ModelSettings, kinds: Kinds, usual: Normalisation) -
     path = Path(settings.weights)
     if path.is_dir():
         if (path / "image_converter.json").is_file():
-            return _of_converter(keras_hub.layers.ImageConverter.from_preset(str(path)), usual)
-        return transformers_folder.read_normalisation(path) or usual
+            with told(f"model.weights: {path} has an image converter that cannot be read", "Bring the folder again."):
+                return _of_converter(keras_hub.layers.ImageConverter.from_preset(str(path)), usual)
+        with told(f"model.weights: {path} has a preprocessor that cannot be read", "Mend or remove its JSON file."):
+            return transformers_folder.read_normalisation(path) or usual
     if not is_pretrained(settings) or path.suffix in FILE_SUFFIXES or path.is_file():
         return usual
     preset = find_preset(settings, kinds)

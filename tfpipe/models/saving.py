@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import keras
+from pydantic import TypeAdapter
+from tokenizers import Tokenizer
 
 import tfpipe.models.mobilenet
 import tfpipe.models.text_encoder  # noqa: F401 - register their layers, so that saved models load
 from tfpipe.core.errors import ConfigError
 from tfpipe.core.files import atomic_path, sha256_bytes
-from tfpipe.core.inputs import ModelInput, input_from_json
+from tfpipe.core.inputs import ModelInput, TextInput, input_from_json
+from tfpipe.models.vetting import check_archive
 
 CARD = "tfpipe.json"
+LARGEST_CARD = 2**28
+"""Bytes. A tokenizer of 250,000 sub-words has 17 million."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip file can tell."""
 
@@ -33,6 +38,9 @@ class Card:
     def to_json(self) -> dict[str, Any]:
         """As it lies in the file."""
         return {**vars(self), "model_input": self.model_input.to_json()}
+
+
+_CARDS = TypeAdapter(Card)
 
 
 def save_model(model: keras.Model, card: Card, path: Path) -> None:
@@ -54,9 +62,13 @@ def load_model(path: Path) -> tuple[keras.Model, Card]:
     """
     card = load_card(path)
     try:
-        return keras.saving.load_model(path, compile=False), card
-    except (ValueError, OSError) as error:
+        check_archive(path)
+        network = keras.saving.load_model(path, compile=False)
+        if network.output_shape[-1] != len(card.classes):
+            raise ValueError(f"its card names {len(card.classes)} classes, and its outputs are {network.output_shape}")
+    except Exception as error:  # noqa: BLE001 - Keras, zipfile and h5py raise a dozen kinds for a file that is none
         raise _none_of_ours(path, error) from None
+    return network, card
 
 
 def load_card(path: Path) -> Card:
@@ -67,13 +79,21 @@ def load_card(path: Path) -> Card:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            document = json.loads(archive.read(CARD))
-        spec = input_from_json(document["model_input"])
-        return Card(document["name"], document["classes"], spec, document["train_counts"])
+            if archive.getinfo(CARD).file_size > LARGEST_CARD:
+                raise ValueError(f"its {CARD} is larger than {LARGEST_CARD:,} bytes")
+            return _card_from(json.loads(archive.read(CARD)))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such model file.") from None
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - again
         raise _none_of_ours(path, error) from None
+
+
+def _card_from(document: dict[str, Any]) -> Card:
+    """Raises ValueError, or what a document of another shape is met with."""
+    spec = input_from_json(document["model_input"])
+    if isinstance(spec, TextInput):
+        Tokenizer.from_str(spec.tokenizer)
+    return _CARDS.validate_python(vars(Card(document["name"], document["classes"], spec, document["train_counts"])))
 
 
 def _none_of_ours(path: Path, error: Exception) -> ConfigError:

@@ -13,7 +13,7 @@ from tfpipe.core.errors import ConfigError
 from tfpipe.core.inputs import TextInput
 from tfpipe.core.settings import DataSettings, ModelSettings
 from tfpipe.models.family import BuildOptions, Family
-from tfpipe.models.pretrained import is_pretrained
+from tfpipe.models.pretrained import is_pretrained, told, unfit
 from tfpipe.models.text_encoder import EncoderShape, build_network
 from tfpipe.models.text_folder import DIALECTS, read_shape, read_weights
 from tfpipe.models.text_preset import adopt, is_preset, read_preset, read_preset_input, shape_of
@@ -30,6 +30,8 @@ SIZES = {
     "large": (1024, 24, 16),
 }
 """Hidden dimension, layers, heads (Devlin 2018; Turc 2019)."""
+
+LOOK = "Look into its config.json."
 
 EPSILONS = {"roberta": 1e-5, "xlm-roberta": 1e-5, "bert": 1e-12, "distilbert": 1e-12}
 """Of layer norms, from scratch."""
@@ -83,10 +85,13 @@ def _open(kind: str, settings: ModelSettings, classes: Sequence[str]) -> _Source
         return _Source(shape_of(kind, backbone), lambda network, rows: adopt(network, backbone, rows))
     folder = Path(settings.weights)
     config = _config(kind, folder)
-    return _Source(
-        read_shape(folder, config),
-        lambda network, rows: read_weights(network, folder, config, classes=classes, rows=rows),
-    )
+
+    def fill(network: keras.Model, rows: Sequence[int] | None) -> None:
+        with told(unfit(settings), LOOK):
+            read_weights(network, folder, config, classes=classes, rows=rows)
+
+    with told(unfit(settings), LOOK):
+        return _Source(read_shape(folder, config), fill)
 
 
 def _input_there(kind: str, settings: ModelSettings, max_length: int) -> TextInput:

@@ -155,6 +155,7 @@ def read_shape(folder: Path, config: Mapping[str, Any]) -> EncoderShape:
         raise ConfigError(f"model.weights: {folder / CONFIG} has no {missing[0]!r}.")
     sizes = {field: int(config[key]) for field, key in dialect.keys.items()}
     sizes["num_positions"] -= dialect.first_position
+    _check_fits(folder, sizes)
     epsilon = dialect.epsilon or float(config["layer_norm_eps"])
     return EncoderShape(
         **sizes,
@@ -162,6 +163,25 @@ def read_shape(folder: Path, config: Mapping[str, Any]) -> EncoderShape:
         head_activation=dialect.head_activation,
         activation=ACTIVATIONS[activation],
     )
+
+
+def _check_fits(folder: Path, sizes: Mapping[str, int]) -> None:
+    """Before memory is asked for: a network has no more weights than its files have bytes.
+
+    Raises:
+        ConfigError: when it would.
+    """
+    width, depth = sizes["hidden_dim"], sizes["num_layers"]
+    if min(sizes.values()) < 1 or width % sizes["num_heads"]:
+        raise ConfigError(f"model.weights: {folder / CONFIG} tells of {dict(sizes)}: no such network can be.")
+    tables = sizes["vocabulary_size"] + sizes["num_positions"]
+    count = width * (tables + depth * (4 * width + 2 * sizes["intermediate_dim"]))
+    held = sum(path.stat().st_size for path in _weight_files(folder))
+    if count > held:
+        raise ConfigError(
+            f"model.weights: {folder / CONFIG} tells of {count:,} weights, and the files have {held:,} bytes: "
+            "they are of another network."
+        )
 
 
 def read_weights(
@@ -281,7 +301,8 @@ class _Tensors:
         for path in _weight_files(folder):
             try:
                 self.values |= load_file(path)
-            except (SafetensorError, OSError, ValueError) as error:
+            # The last two of numbers that NumPy has not.
+            except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
                 told = " ".join(str(error).split())[:120]
                 raise ConfigError(f"model.weights: {path} is no safetensors file, or cut off ({told}).") from None
 
@@ -302,7 +323,13 @@ class _Tensors:
 def _weight_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS_INDEX).is_file():
         index = json.loads((folder / WEIGHTS_INDEX).read_text(encoding="utf-8"))
-        return [folder / name for name in sorted(set(index["weight_map"].values()))]
+        names = sorted(set(index["weight_map"].values()))
+        strange = [name for name in names if Path(name).name != name]
+        if strange:
+            raise ConfigError(
+                f"model.weights: {folder / WEIGHTS_INDEX} names {strange[0]!r}, which is no file beside it."
+            )
+        return [folder / name for name in names]
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     raise ConfigError(

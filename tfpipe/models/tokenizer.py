@@ -99,8 +99,9 @@ def _marks(tokenizer: Any, *names: str) -> list[tuple[str, int]]:
 def _iter_pad_names(folder: Path) -> Iterator[str]:
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         token = _settings(folder, name).get("pad_token")
-        if token:
-            yield token["content"] if isinstance(token, dict) else token
+        found = token.get("content") if isinstance(token, dict) else token
+        if isinstance(found, str):
+            yield found
     yield from PAD_NAMES
 
 
@@ -110,6 +111,8 @@ def _settings(folder: Path, name: str) -> dict[str, Any]:
         return {}
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ConfigError(f"{path} is no JSON.") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} is no object of settings.")
     return document

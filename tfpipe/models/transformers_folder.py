@@ -46,8 +46,10 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"model.weights: {path} has no {CONFIG}; expected a folder of Hugging Face or KerasHub.")
     try:
         document: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ConfigError(f"model.weights: {config} is no JSON.") from None
+    if not isinstance(document, dict) or not isinstance(document.get("model_type", ""), str):
+        raise ConfigError(f"model.weights: {config} does not describe a network.")
     return document
 
 

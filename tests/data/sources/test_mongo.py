@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -298,3 +299,14 @@ def test_a_wrong_password_is_told_and_not_shown(guarded: str) -> None:
 def test_a_user_without_a_password_is_told(guarded: str) -> None:
     with pytest.raises(DataError, match="may not read there"):
         rows_of(f"mongodb://{guarded}/plants")
+
+
+def test_a_look_reads_one_document_or_says_why_not(mongo: MongoDB) -> None:
+    mongo.fill(*plants(1))
+    source.check(settings_of(mongo.address), 2.0)
+    with pytest.raises(DataError, match="no collection `plant`; there are plants"):
+        source.check(settings_of(mongo.address, collection="plant"), 2.0)
+    start = time.monotonic()
+    with pytest.raises(DataError, match="no server answers"):
+        source.check(settings_of(f"mongodb://127.0.0.1:{free_port()}/plants"), 0.3)
+    assert time.monotonic() - start < 3

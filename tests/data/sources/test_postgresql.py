@@ -15,6 +15,7 @@ from tfpipe.core.errors import ConfigError, DataError, EnvironmentProblemError
 from tfpipe.core.settings import SnapshotSettings
 from tfpipe.data.rows import Row
 from tfpipe.data.sources import SOURCES
+from tfpipe.data.sources.postgresql import check
 
 TABLES = """
 CREATE TABLE plants (plant_id int PRIMARY KEY, species text, photo text, seen timestamptz, price numeric, more jsonb);
@@ -156,3 +157,23 @@ def test_sources_import_no_driver_before_they_are_asked() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {"pymongo", "bson", "sqlalchemy", "psycopg", "tensorflow_datasets", "tensorflow"}
     assert not heavy & set(done.stdout.split())
+
+
+def test_a_look_has_the_query_planned_or_says_why_not(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(query: str) -> None:
+        check(SnapshotSettings(source=address, query=query), 2.0)
+
+    for query in (
+        "plants",
+        '"Field notes"."Big table"',
+        "SELECT * FROM seen WHERE label LIKE '%7'",
+        "SELECT pg_sleep(9)",
+    ):
+        look(query)
+    with pytest.raises(DataError, match='relation "plant" does not exist'):
+        look("plant")
+    with pytest.raises(DataError, match="read-only transaction"):
+        look("SELECT 1; DELETE FROM plants")
+    monkeypatch.setenv("PG_PASSWORD", "n0tthis")
+    with pytest.raises(DataError, match="password authentication failed"):
+        look("plants")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from tfpipe.core.formats import PHOTOS
 from tfpipe.core.page.markup import Html, tag
 
 LONG_SIDE = 240
@@ -45,7 +46,7 @@ def _shrunk(source: Path | BytesIO) -> bytes:
     """A small WebP; of a file that breaks off, what there is; nothing, if it is no image."""
     buffer = BytesIO()
     try:
-        with Image.open(source) as image:
+        with Image.open(source, formats=PHOTOS) as image:
             image.draft("RGB", (LONG_SIDE, LONG_SIDE))
             try:
                 image.load()

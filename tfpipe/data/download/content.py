@@ -11,6 +11,7 @@ from PIL import Image
 
 from tfpipe.core.errors import EnvironmentProblemError
 from tfpipe.core.files import explain, sha256_bytes
+from tfpipe.core.formats import PHOTOS
 from tfpipe.data.download.answers import Answer, Reason
 from tfpipe.data.photos import is_animated, to_jpeg, upright_rgb
 
@@ -24,10 +25,9 @@ SUFFIXES = {
     "BMP": "bmp",
     "TIFF": "tif",
 }
-"""Of the formats that photos come in. Others are not even tried: each decoder is a door to the machine."""
+"""Of the formats that photos come in."""
 
-FORMATS = tuple(name for name in SUFFIXES if name != "MPO")
-"""As Pillow's openers are named; an MPO is opened as the JPEG that it begins with."""
+FORMATS = PHOTOS
 
 BEGINNINGS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 

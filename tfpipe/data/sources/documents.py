@@ -7,12 +7,14 @@ from typing import Any, NamedTuple, Protocol
 
 from tfpipe.core.errors import DataError
 from tfpipe.core.settings import SnapshotSettings
-from tfpipe.data.rows import KNOWN_FIELDS, Row, plain
+from tfpipe.data.rows import KNOWN_FIELDS, Row, plain, writable
 from tfpipe.data.sources.stamps import locate
 
 OTHER_NAMES = {"label": ("latin_name",), "url": ("image_url",), "id": ("_id",)}
 """Accepted where neither the field itself nor `snapshot.fields` names one."""
 BATCH_ROWS = 100
+LONGEST_LABEL = 500
+"""Characters. What is longer is a text that took a label's place."""
 
 
 class Batch(NamedTuple):
@@ -79,11 +81,16 @@ class RowReader:
                     continue
                 text = value.strip() if type(value) is str else _text(value, f"{where}: `{name}`")
                 if text:
-                    known[field] = text
+                    known[field] = text if text.isascii() else writable(text)
                     used.append(name)
                     break
         if "id" not in known or "label" not in known:
             raise DataError(f"{where}: {self._what_is_missing(known, document)}")
+        if len(known["label"]) > LONGEST_LABEL:
+            raise DataError(
+                f"{where}: a label of {len(known['label']):,} characters; a class has no more than {LONGEST_LABEL}. "
+                "`snapshot.fields` can name another field for `label`."
+            )
         if "path" in known and self._folder:
             known["path"] = locate(self._folder, known["path"]).as_posix()
         if known.get("split") == "val":

@@ -1,12 +1,13 @@
 """A folder per class, each full of photos; an optional CSV beside them tells region and group."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from tfpipe.core.errors import DataError
 from tfpipe.core.files import sha256_file, sha256_json
 from tfpipe.core.settings import SnapshotSettings
-from tfpipe.data.rows import Row
+from tfpipe.data.rows import Row, writable
 from tfpipe.data.tables import iter_records
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -26,6 +27,8 @@ def iter_rows(settings: SnapshotSettings, *, images_dir: Path, seed: int) -> Ite
             raise DataError(f"{class_dir}: class without images. Add some, or remove the folder.")
         for path in images:
             name = path.relative_to(root).as_posix()
+            if name != writable(name):
+                raise DataError(f"{os.fsencode(path)!r}: its name is no UTF-8. Rename it.")
             known = metadata.get(name, {})
             yield Row(
                 id=known.get("id") or name,

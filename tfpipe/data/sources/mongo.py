@@ -40,6 +40,7 @@ OPTIONS: dict[str, Any] = {
     "socketTimeoutMS": 300_000,
 }
 """Where the address does not say otherwise."""
+BRIEFLY = ("serverSelectionTimeoutMS", "connectTimeoutMS", "socketTimeoutMS")
 DECODING: dict[str, Any] = {
     "tz_aware": True,
     "uuidRepresentation": "standard",
@@ -82,11 +83,26 @@ def count(settings: SnapshotSettings) -> int | None:
             return None
 
 
+def check(settings: SnapshotSettings, timeout_s: float) -> None:
+    """Read one document, without patience.
+
+    Raises:
+        ConfigError: when the address is none.
+        DataError: as `iter_batches`; also when there is no document.
+    """
+    options = OPTIONS | dict.fromkeys(BRIEFLY, int(1000 * timeout_s))
+    with _collection(settings, options) as collection, _told(settings):
+        if collection.find_one(_query(settings.filter), {"_id": 1}, max_time_ms=int(1000 * timeout_s)) is None:
+            raise DataError(_why_nothing(collection, settings))
+
+
 @contextmanager
-def _collection(settings: SnapshotSettings) -> "Iterator[Collection[dict[str, Any]]]":
+def _collection(
+    settings: SnapshotSettings, options: dict[str, Any] = OPTIONS
+) -> "Iterator[Collection[dict[str, Any]]]":
     from pymongo.errors import ConfigurationError
 
-    with _connect(settings) as client:
+    with _connect(settings, options) as client:
         try:
             database = client.get_default_database()
         except ConfigurationError:
@@ -95,12 +111,12 @@ def _collection(settings: SnapshotSettings) -> "Iterator[Collection[dict[str, An
         yield database[settings.collection]
 
 
-def _connect(settings: SnapshotSettings) -> "MongoClient[dict[str, Any]]":
+def _connect(settings: SnapshotSettings, options: dict[str, Any]) -> "MongoClient[dict[str, Any]]":
     from pymongo import MongoClient
     from pymongo.errors import PyMongoError
 
     address = expand(settings.source)
-    options = {name: value for name, value in OPTIONS.items() if f"{name}=".lower() not in address.lower()}
+    options = {name: value for name, value in options.items() if f"{name}=".lower() not in address.lower()}
     try:
         with warnings.catch_warnings():
             # pymongo passes over an option that it does not know, and only warns.

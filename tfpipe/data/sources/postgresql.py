@@ -42,6 +42,23 @@ def iter_rows(settings: SnapshotSettings, *, images_dir: Path, seed: int) -> Ite
                 yield reader.read(record, f"record {number}")
 
 
+def check(settings: SnapshotSettings, timeout_s: float) -> None:
+    """Have one record of the table or the SELECT planned, not fetched, without patience.
+
+    Raises:
+        As `iter_rows`.
+    """
+    from sqlalchemy import text
+
+    # libpq waits two seconds at least.
+    engine = _engine(settings, max(2, int(timeout_s)))
+    table = TABLE.fullmatch(settings.query.strip())
+    with _told(settings), engine.connect() as connection:
+        reading = connection.execution_options(postgresql_readonly=True, no_parameters=True)
+        reading.execute(text(f"SET statement_timeout = {int(1000 * timeout_s)}"))
+        reading.exec_driver_sql(f"EXPLAIN {f'TABLE {settings.query}' if table else settings.query}")
+
+
 def _iter_records(connection: "Connection", query: str) -> Generator[dict[str, Any], None, None]:
     # With parameters, even none, the driver would take a percent sign in the query for a place to put one.
     streamed = connection.execution_options(yield_per=BATCH_RECORDS, no_parameters=True)
@@ -71,7 +88,7 @@ def _folded(name: str) -> str:
     return name.strip('"') if name.startswith('"') else name.lower()
 
 
-def _engine(settings: SnapshotSettings) -> "Engine":
+def _engine(settings: SnapshotSettings, timeout_s: int = CONNECT_TIMEOUT_S) -> "Engine":
     try:
         import psycopg  # noqa: F401 - SQLAlchemy would import it later, and say less clearly that it is missing
         from sqlalchemy import create_engine, make_url
@@ -85,7 +102,7 @@ def _engine(settings: SnapshotSettings) -> "Engine":
     except (ArgumentError, ValueError):
         shown = redact(settings.source)
         raise ConfigError(f"{shown}: not an address, such as postgresql://user@host/database.") from None
-    timeout = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
+    timeout = {} if "connect_timeout" in url.query else {"connect_timeout": timeout_s}
     return create_engine(url, poolclass=NullPool, connect_args=timeout)
 
 

@@ -17,7 +17,7 @@ def stamp_of(path: Path, images: Iterable[str]) -> str:
     digest = hashlib.sha256(sha256_file(path).encode())
     for image in images:
         file = locate(path.parent, image)
-        if file.is_file():
+        if _is_there(file) and file.is_file():
             stat = file.stat()
             digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
@@ -29,4 +29,12 @@ def locate(folder: Path, path: str) -> Path:
     Rows that tfpipe has written may be read again from anywhere; their paths are relative to the workspace.
     """
     below = folder / path
-    return below if below.exists() or not Path(path).exists() else Path(path)
+    return below if _is_there(below) or not _is_there(Path(path)) else Path(path)
+
+
+def _is_there(path: Path) -> bool:
+    """What no disk can hold, such as a name that is too long, is not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
