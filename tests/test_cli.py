@@ -14,13 +14,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tfpipe import __version__
-from tfpipe.cli import MORE_EXAMPLES, main
+from tfpipe.cli import main
+from tfpipe.cli.steps import MORE_EXAMPLES
 from tfpipe.core.cluster import Share
 from tfpipe.core.errors import DataError
 from tfpipe.core.files import read_json
-from tfpipe.stages import RUN, STEPS, runner
+from tfpipe.stages import STEPS, runner
 
-COMMANDS = [*STEPS, RUN.name]
+COMMANDS = [*STEPS]
 
 
 @pytest.fixture(autouse=True)
@@ -65,8 +66,9 @@ def test_help_names_every_command_with_what_it_does() -> None:
     assert result.exit_code == 0
     assert "Example:\n    tfpipe run --config configs/student.yaml" in result.stdout
     listed = {line.split()[0]: line for line in result.stdout.split("Commands:")[1].splitlines() if line.strip()}
-    assert set(listed) == {*COMMANDS, "predict", "serve"}
-    for step in (*STEPS.values(), RUN):
+    beside = {"run", "status", "clean", "predict", "serve", "init", "doctor", "completion"}
+    assert set(listed) == {*COMMANDS, *beside}
+    for step in STEPS.values():
         assert step.summary.split(",")[0][:30] in listed[step.name]
 
 
@@ -258,6 +260,35 @@ def test_a_request_to_end_is_an_interruption(config: Path, monkeypatch: pytest.M
     assert not (config.parent / "runs" / "x" / "snapshot" / "state.json").exists()
 
 
+def test_a_whole_run_can_be_planned_stopped_early_checked_and_told(config: Path) -> None:
+    planned = tfpipe("run", "--config", config, "--until", "snapshot", "--dry-run")
+    assert planned.exit_code == 0
+    assert planned.stderr.splitlines() == ["never run: snapshot x"]
+    assert not (config.parent / "runs" / "x" / "snapshot").exists()
+    done = tfpipe("run", "--config", config, "--until", "snapshot", "--json")
+    assert json.loads(done.stdout)["snapshot x"]["num_rows"] == 3
+    manifest = config.parent / "runs" / "x" / "manifest.yaml"
+    checked = tfpipe("report", "--check", manifest)
+    assert checked.exit_code == 0
+    (raw,) = (config.parent / "data").rglob("raw.jsonl")
+    raw.write_text("{}")
+    changed = tfpipe("report", "--check", manifest)
+    assert changed.exit_code == 3
+    assert "raw.jsonl" in changed.stderr
+    assert "is not as it was written" in tfpipe("status").stdout
+    (run,) = json.loads(tfpipe("status", "--json").stdout)
+    assert run["name"] == "x"
+    assert tfpipe("clean").stderr == "Nothing to free.\n"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--config", "x.yaml", "--from-manifest", "m.yaml"), ("--from-manifest", "m.yaml", "--until", "pack")],
+)
+def test_a_run_needs_settings_or_a_manifest(options: tuple[str, ...]) -> None:
+    assert tfpipe("run", *options).exit_code == 2
+
+
 def test_a_missed_criterion_exits_3_and_names_it(config: Path) -> None:
     config.write_text(config.read_text() + 'criteria: {snapshot: {num_rows: ">= 1000"}}\n')
     for _ in ("run", "cached"):
@@ -284,7 +315,7 @@ def test_json_is_one_object_on_standard_output_and_nothing_else_is(config: Path)
 def test_without_json_standard_output_is_empty(config: Path) -> None:
     result = tfpipe("snapshot", "--config", config)
     assert result.stdout == ""
-    assert result.stderr.splitlines()[0] == "snapshot x …"
+    assert result.stderr.splitlines()[0] == "never run: snapshot x"
 
 
 def test_json_stays_json_when_a_metric_is_no_number(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +335,7 @@ def test_json_stays_json_when_a_metric_is_no_number(config: Path, monkeypatch: p
 
 def test_overrides_and_force_reach_the_step(config: Path) -> None:
     assert tfpipe("snapshot", "--config", config).exit_code == 0
-    assert "cached" in tfpipe("snapshot", "--config", config).stderr.splitlines()[0]
+    assert "up to date: snapshot x" in tfpipe("snapshot", "--config", config).stderr.splitlines()[0]
     assert "done in" in tfpipe("snapshot", "--config", config, "--force").stderr
     moved = tfpipe("snapshot", "--config", config, "--set", "dataset=e", "--set", "seed=7")
     assert moved.exit_code == 0

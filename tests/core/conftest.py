@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from tfpipe.core import manifest
 from tfpipe.core.config import Config, load_config
 from tfpipe.core.steps import Step, build_graph
 from tfpipe.core.workspace import Workspace
@@ -88,6 +87,5 @@ def kitchen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kitchen:
     stage("peel", "pack", ["gather"], lambda config: f"peeled {config.pack.version}\n")
     stage("cook", "export", ["wash", "peel"], lambda config: f"{config.export.title}\n")
     monkeypatch.setattr(runner, "STEPS", kitchen.steps)
-    # A process of git after each of some hundred steps would take longer than all the rest.
-    monkeypatch.setattr(manifest, "git_commit", lambda: None)
+    monkeypatch.setattr(runner, "LAST", "cook")
     return kitchen

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tfpipe.core import steps
+from tfpipe.core import execution
 from tfpipe.core.cluster import Share
 from tfpipe.core.config import Config
 from tfpipe.core.errors import MissingArtifactError
-from tfpipe.core.steps import is_current
+from tfpipe.core.states import is_current
 from tfpipe.core.workspace import Workspace
 
 
@@ -30,10 +30,10 @@ def test_shares_that_start_at_one_moment_find_one_folder_and_set_the_old_one_asi
         return {"share": share.number}
 
     monkeypatch.setitem(sys.modules, "tfpipe.stages.cook", SimpleNamespace(take_part=take_part))
-    monkeypatch.setattr(steps, "native_silence", nullcontext)
+    monkeypatch.setattr(execution, "native_silence", nullcontext)
     node = kitchen.node("cook")
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda number: steps.take_part(node, Share(number, 4)), range(1, 5)))
+        found = list(pool.map(lambda number: execution.take_part(node, Share(number, 4)), range(1, 5)))
     assert [metrics["share"] for metrics in found] == [1, 2, 3, 4]
     left = sorted(path.name for path in kitchen.folder("cook").iterdir())
     assert left == ["part1", "part2", "part3", "part4", "started.json"]

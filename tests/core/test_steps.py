@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ import yaml
 from PIL import Image
 
 from tfpipe.core.config import Config
-from tfpipe.core.errors import ConfigError, CriterionError, MissingArtifactError
+from tfpipe.core.errors import BrokenOffError, ConfigError, CriterionError, DataError, MissingArtifactError, TfpipeError
 from tfpipe.core.files import read_json
-from tfpipe.core.steps import in_order, is_current, read_metrics
+from tfpipe.core.states import is_current, read_metrics
+from tfpipe.core.steps import in_order
 from tfpipe.core.workspace import Workspace
 from tfpipe.stages import runner
 
@@ -186,6 +188,7 @@ def test_a_rerun_after_a_finished_run_starts_from_nothing(kitchen: Any) -> None:
     kitchen.output("peel").unlink()
     kitchen.make()
     assert kitchen.leftovers["peel"] == ["started.json"]
+    assert not kitchen.folder(".peel.previous").exists()
 
 
 def test_an_interrupted_rerun_is_not_taken_for_the_run_before_it(kitchen: Any) -> None:
@@ -195,6 +198,26 @@ def test_an_interrupted_rerun_is_not_taken_for_the_run_before_it(kitchen: Any) -
         kitchen.make("peel", force=True)
     kitchen.broken = set()
     assert kitchen.make("peel") == ["peel"]
+
+
+def test_a_step_that_fails_gives_back_what_stood_and_one_that_breaks_off_keeps_its_own(
+    kitchen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kitchen.make()
+    before = read_json(kitchen.folder("cook") / "state.json")
+    kitchen.settings = {"export": {"title": "Soup"}}
+    for error, kept in ((DataError("burnt"), False), (BrokenOffError("no gas"), True)):
+
+        def run(config: Config, workspace: Workspace, error: TfpipeError = error) -> None:
+            (workspace.step_dir(config, "cook") / "part").touch()
+            raise error
+
+        monkeypatch.setitem(sys.modules, "tfpipe.stages.cook", SimpleNamespace(run=run))
+        with pytest.raises(type(error)):
+            kitchen.make()
+        assert (kitchen.folder("cook") / "part").exists() == kept
+        stands = kitchen.folder(".cook.previous" if kept else "cook")
+        assert read_json(stands / "state.json") == before
 
 
 # --force and --no-upstream
@@ -248,7 +271,10 @@ def test_the_plan_comes_first(kitchen: Any, capsys: pytest.CaptureFixture[str]) 
     kitchen.make()
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.splitlines()[0] == "gather dinner cached · wash dinner … · peel dinner cached · cook dinner …"
+    assert shown.err.splitlines()[:2] == [
+        "up to date: gather dinner · peel dinner",
+        "never run: wash dinner · cook dinner",
+    ]
 
 
 def test_a_missed_criterion_is_raised_by_the_run_and_by_the_cached_step(kitchen: Any) -> None:
@@ -282,9 +308,23 @@ def test_state_metrics_and_manifest_say_what_happened(kitchen: Any) -> None:
     assert state["inputs"][kitchen.output("peel").as_posix()] == peeled["outputs"][kitchen.output("peel").as_posix()]
     assert read_metrics(kitchen.node("cook")) == {"length": len(kitchen.output("cook").read_text())}
     manifest = yaml.safe_load((kitchen.folder("cook").parent / "manifest.yaml").read_text())
-    assert set(manifest["steps"]) == set(ALL)
-    assert manifest["seed"] == 42
-    assert manifest["steps"]["cook"]["environment"]["python_version"].startswith("3.")
+    assert set(manifest["steps"]["dinner"]) == set(ALL)
+    assert manifest["environment"]["seed"] == 42
+    assert manifest["steps"]["dinner"]["cook"]["environment"]["python_version"].startswith("3.")
+
+
+def test_the_manifest_has_numbers_and_small_tables_of_what_a_step_measured(
+    kitchen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = ({f"class {number}": number for number in range(count)} for count in (40, 41))
+    measured = {"top1": 0.5, "per_class": large, "test": {"small": small, "large": large, "curve": [1, 2]}}
+    kitchen.make("peel")
+    kitchen.output("cook").touch()
+    monkeypatch.setitem(sys.modules, "tfpipe.stages.cook", SimpleNamespace(run=lambda config, workspace: measured))
+    kitchen.make()
+    manifest = yaml.safe_load((kitchen.folder("cook").parent / "manifest.yaml").read_text())
+    assert manifest["steps"]["dinner"]["cook"]["metrics"] == {"top1": 0.5, "test": {"small": small}}
+    assert read_metrics(kitchen.node("cook")) == measured
 
 
 def test_order_is_needs_first_even_through_two_ways(kitchen: Any) -> None:

@@ -18,7 +18,7 @@ from tfpipe.plots.evaluation import (
     plot_regions,
     plot_reliability,
 )
-from tfpipe.plots.page import build_page
+from tfpipe.plots.page import build_chapters, build_page
 from tfpipe.plots.page.chapters import Evaluation
 
 EVIL = "<script>alert(1)</script>\"' $x_{$ & 100%"
@@ -74,6 +74,10 @@ def confusion(label: str, answer: str, **photos: str | None) -> dict[str, Any]:
     return {"label": label, "answer": answer, "count": 1, "share": 0.5, "mean_confidence": 0.9} | photos
 
 
+def page_of(evaluation: Evaluation) -> str:
+    return build_page(evaluation, build_chapters(evaluation))
+
+
 def some_evaluation(num_classes: int) -> Evaluation:
     shown = min(num_classes, SIDE)
     matrix = np.random.default_rng(0).integers(0, 9, (shown, shown + 1))
@@ -122,7 +126,7 @@ class Outline(HTMLParser):
 
 
 def test_names_are_text_on_the_page_and_it_asks_for_nothing() -> None:
-    page = build_page(some_evaluation(20))
+    page = page_of(some_evaluation(20))
     outline = Outline(page)
     assert {"script", "link", "iframe"}.isdisjoint(name for name, _ in outline.tags)
     assert sum(EVIL in words for words in outline.words) > 5
@@ -134,7 +138,7 @@ def test_names_are_text_on_the_page_and_it_asks_for_nothing() -> None:
 
 
 def test_the_page_says_who_wins_where() -> None:
-    words = " ".join(Outline(build_page(some_evaluation(20))).words)
+    words = " ".join(Outline(page_of(some_evaluation(20))).words)
     assert words.count(f"{EVIL} is better") == 5
     assert "+5.0" in words
     assert "−12.0 to −8.0" in words
@@ -142,7 +146,7 @@ def test_the_page_says_who_wins_where() -> None:
 
 
 def test_the_page_of_nine_thousand_classes_is_small() -> None:
-    page = build_page(some_evaluation(9000))
+    page = page_of(some_evaluation(9000))
     assert len(page) < 150_000
     assert "the lowest 40 are shown" in page
     assert "The 20 most confused of 9,000 classes" in page
@@ -152,6 +156,6 @@ def test_without_mistakes_regions_or_other_models_their_chapters_are_left_out() 
     evaluation = some_evaluation(20)
     metrics = {name: value for name, value in evaluation.metrics.items() if name != "against"}
     plain = metrics | {"by_region": {}, "confusions": []}
-    headings = Outline(build_page(replace(evaluation, metrics=plain))).words
+    headings = Outline(page_of(replace(evaluation, metrics=plain))).words
     assert {"Classes", "Class frequency", "Reliability"} <= set(headings)
     assert {"Regions", "Most confused", f"Against {EVIL}"}.isdisjoint(headings)

@@ -70,7 +70,7 @@ def test_weights_that_are_no_numbers(config: Config) -> None:
 
 def test_a_list_of_classes_that_does_not_fit(config: Config) -> None:
     finish(build(num_classes=4), config)
-    assert "the model has 4 outputs, but its list of classes has 3" in refused(config)
+    assert "its card names 3 classes, and its outputs are (None, 4)" in refused(config)
 
 
 def test_a_calibration_of_other_classes(config: Config) -> None:

@@ -1,72 +1,104 @@
-"""`manifest.yaml`: what ran, from which hashes into which, with which versions and results."""
+"""`manifest.yaml`: what ran, from which hashes into which, with which versions, settings and results.
 
-import platform
-import subprocess
-from importlib import metadata
+The keys above `configs` are those of the plan's `TRAINING_MANIFEST`; below, everything can be traced.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tfpipe.core.config import Config
-from tfpipe.core.files import atomic_open, read_json
+from tfpipe.core.environment import environment, git_commit
+from tfpipe.core.files import atomic_open
+from tfpipe.core.lineage import Lineage, Ran, whole_family
+from tfpipe.core.phases import describe_data, describe_phases, hyperparameters
+from tfpipe.core.states import read_state
+from tfpipe.core.steps import Metrics, Node, in_order
+from tfpipe.core.workspace import Workspace
 
-PACKAGES = (
-    *("tfpipe", "tensorflow", "keras", "keras-hub", "keras-cv", "tensorflow-datasets", "tensorflowjs", "numpy"),
-    *("tensorflow-model-optimization", "tf-keras"),
-)
+Json = dict[str, Any]
+
+MOST_KEYS = 40
+"""Of a table of metrics; larger ones are in metrics.json alone, whose hash is here."""
+TIMELESS = ("version", "git_commit", "environment", "inputs", "outputs")
+"""What is the same, whenever a step ran."""
 
 
-def write(run_dir: Path, config: Config) -> None:
-    """Gather the states and metrics of all steps of a run into `manifest.yaml` and the settings into `config.yaml`."""
+def write_manifest(config: Config, workspace: Workspace) -> None:
+    """Gather the states of all steps of a run, and of those that it builds on, into its folder."""
+    lineage, commit = Lineage(config, workspace), git_commit()
     document = {
+        "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_commit": commit and commit.removesuffix("-dirty"),
+        "git_dirty": commit and commit.endswith("-dirty"),
         "config": config.path.as_posix(),
-        "seed": config.seed,
-        "steps": {path.parent.name: _step(path) for path in _current(_states(run_dir))},
+        "data": describe_data(lineage),
+        "phases": describe_phases(lineage),
+        "environment": _environment(config),
+        "hyperparameters": hyperparameters(config),
+        "configs": _settings(config),
+        "steps": _by_config(lineage.steps.values()),
     }
-    _write_yaml(document, run_dir / "manifest.yaml")
-    _write_yaml(config.model_dump(mode="json"), run_dir / "config.yaml")
+    _write_yaml(document, workspace.run_dir(config) / "manifest.yaml")
+    _write_yaml(config.model_dump(mode="json"), workspace.run_dir(config) / "config.yaml")
 
 
-def environment() -> dict[str, str]:
-    """Versions of Python, the machine and the packages whose code shapes the results."""
+def write_provenance(node: Node, path: Path) -> None:
+    """What an export travels with: what it was made from, without times, so that equal exports are equal bytes."""
+    steps: Json = {}
+    for need in in_order(*node.needs):
+        state = read_state(need)
+        assert state
+        steps.setdefault(need.config.name, {})[need.step.name] = {key: state[key] for key in TIMELESS}
+    document = {
+        "config": node.config.path.as_posix(),
+        "environment": _environment(node.config),
+        "configs": _settings(node.config),
+        "steps": steps,
+    }
+    _write_yaml(document, path)
+
+
+def _environment(config: Config) -> Json:
+    told = environment()
+    return told | {"tensorflow_version": told["tensorflow"], "seed": config.seed}
+
+
+def _settings(config: Config) -> Json:
+    """What the files and the command line said, of these settings and of all that they build on."""
+    return {each.name: each.model_dump(mode="json", exclude_unset=True) for each in whole_family(config)}
+
+
+def _by_config(ran: Iterable[Ran]) -> Json:
+    shown = ("started", "seconds", "peak_memory_bytes", "output_bytes", *TIMELESS, "settings")
+    steps: Json = {}
+    for each in ran:
+        told = {key: each.state[key] for key in shown}
+        told |= {"metrics": _small(each.metrics), "metrics_sha256": each.state["metrics"]}
+        steps.setdefault(each.config.name, {})[each.step] = told
+    return steps
+
+
+def _small(metrics: Metrics) -> Json:
+    """Numbers, words and small tables."""
     return {
-        "python_version": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-    } | {package: metadata.version(package) for package in PACKAGES}
+        name: _small(value) if isinstance(value, dict) else value
+        for name, value in metrics.items()
+        if not isinstance(value, list) and not (isinstance(value, dict) and len(value) > MOST_KEYS)
+    }
 
 
-def _states(run_dir: Path) -> list[Path]:
-    return sorted(run_dir.glob("*/state.json"), key=lambda path: (read_json(path)["started"], path.parent.name))
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Writes equal values out twice, instead of naming one."""
 
-
-def _current(state_paths: list[Path]) -> list[Path]:
-    """Without steps made from what another step of the run has since replaced."""
-    outputs = {name: digest for path in state_paths for name, digest in read_json(path)["outputs"].items()}
-
-    def stands(path: Path) -> bool:
-        return all(outputs.get(name, digest) == digest for name, digest in read_json(path)["inputs"].items())
-
-    return [path for path in state_paths if stands(path)]
-
-
-def _step(state_path: Path) -> dict[str, Any]:
-    state = read_json(state_path)
-    shown = ("started", "seconds", "version", "git_commit", "environment", "settings", "inputs", "outputs")
-    return {name: state[name] for name in shown} | {"metrics": read_json(state_path.with_name("metrics.json"))}
-
-
-def git_commit() -> str | None:
-    """Of tfpipe's own source, marked if dirty; None where it is installed without its repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    def ignore_aliases(self, data: Any) -> bool:
+        """Always."""
+        return True
 
 
 def _write_yaml(document: Any, path: Path) -> None:
     with atomic_open(path) as file:
-        yaml.safe_dump(document, file, sort_keys=False, allow_unicode=True)
+        yaml.dump(document, file, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

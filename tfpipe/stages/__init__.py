@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from tfpipe.core.config import Config, Role
-from tfpipe.core.errors import ConfigError
+from tfpipe.core.config import Config
 from tfpipe.core.files import sha256_file, sha256_json
 from tfpipe.core.settings import Precision
-from tfpipe.core.steps import Need, Step
+from tfpipe.core.steps import Step
 from tfpipe.core.workspace import Workspace
+from tfpipe.stages import needs
 
 PROBLEM = ("seed", "deterministic", "data", "model", "training", "regularization", "callbacks")
 """The settings that shape a fitted model."""
@@ -22,131 +22,6 @@ LABELS = ("label.views", "label.top_k", "label.mixup_alpha", "label.cutmix_alpha
 
 TRAINING = ("teach", "distill")
 """The steps that several workers may do together."""
-
-LAST_STEP: dict[Role, str] = {"dataset": "pack", "teacher": "teach", "student": "distill"}
-"""What makes the thing that a kind of settings describes."""
-
-
-def _dataset(config: Config) -> Config:
-    return config.dataset_config
-
-
-def _fitted(config: Config) -> Need:
-    """The step that fits the model of these settings."""
-    return (config, "distill" if config.role == "student" else "teach")
-
-
-def reference(config: Config) -> list[Need]:
-    """The baseline that reports show their gain over: of texts, or where the settings give it pretrained weights."""
-    dataset = _dataset(config)
-    random_features = dataset.task == "image" and dataset.baseline.weights == "none"
-    return [] if random_features else [(dataset, "baseline")]
-
-
-def _teach_needs(config: Config) -> list[Need]:
-    _expect_role(config, "teacher", "teach")
-    start = [(config.start_config, "teach")] if config.start_config else []
-    return [(_dataset(config), "pack"), *start]
-
-
-def _label_needs(config: Config) -> list[Need]:
-    _expect_role(config, "student", "label")
-    if config.label.views == "live":
-        raise ConfigError(
-            f"{config.path}: label.views is live, so there is nothing to store: the teachers label each batch while "
-            f"the student trains. Run `tfpipe distill --config {config.path}`."
-        )
-    return [(_dataset(config), "pack"), *((t, "teach") for t in config.teacher_configs if t)]
-
-
-def _distill_needs(config: Config) -> list[Need]:
-    """Live teachers are asked while the student trains; nothing is stored."""
-    if config.label.views != "live":
-        return [(_dataset(config), "pack"), (config, "label")]
-    _expect_role(config, "student", "distill")
-    return [(_dataset(config), "pack"), *((t, "teach") for t in config.teacher_configs if t)]
-
-
-def _evaluate_needs(config: Config) -> list[Need]:
-    for other in config.against_configs:
-        _check_comparable(config, other)
-    others: list[Need] = [(other, "evaluate") for other in config.against_configs]
-    return [(_dataset(config), "pack"), _fitted(config), *reference(config), *others]
-
-
-def _check_comparable(config: Config, other: Config) -> None:
-    """Refuse, before anything is trained, models that are not measured on the same photos."""
-    ours, theirs = _dataset(config), _dataset(other)
-    if ours.path.resolve() != theirs.path.resolve():
-        found = f"knows the data set of {theirs.path}, and this one that of {ours.path}"
-    elif config.evaluate.split != other.evaluate.split:
-        found = f"is measured on {other.evaluate.split}, and this one on {config.evaluate.split} (evaluate.split)"
-    else:
-        return
-    raise ConfigError(
-        f"{config.path}: evaluate.against: {other.path} {found}. Compare models on the same {ours.things}."
-    )
-
-
-def _calibrate_needs(config: Config) -> list[Need]:
-    return [(_dataset(config), "pack"), _fitted(config)]
-
-
-def _quantize_needs(config: Config) -> list[Need]:
-    """Where it trains, also what taught the student."""
-    _refuse_folder(config, "quantize")
-    needs = [(_dataset(config), "pack"), _fitted(config), (config, "calibrate")]
-    if config.quantize.method == "post_training":
-        return needs
-    if _dataset(config).task == "text":
-        raise ConfigError(
-            f"{config.path}: quantize.method: aware is for photos: TF-MOT knows no encoders of texts. Set it to "
-            "post_training."
-        )
-    if config.role != "student":
-        raise ConfigError(
-            f"{config.path}: quantize.method: aware keeps distilling, and a {config.role} has no teachers. "
-            "Set it to post_training."
-        )
-    return [*needs, *(need for need in _distill_needs(config) if need not in needs)]
-
-
-def _export_needs(config: Config) -> list[Need]:
-    if not config.has_page:
-        return [_fitted(config), (config, "calibrate")]
-    before = ("evaluate", "calibrate", "quantize")
-    return [(_dataset(config), "pack"), _fitted(config), *((config, step) for step in before)]
-
-
-def _verify_needs(config: Config) -> list[Need]:
-    _refuse_folder(config, "verify")
-    return [(_dataset(config), "pack"), (config, "export")]
-
-
-def _run_needs(config: Config) -> list[Need]:
-    """Everything to a verified page; a teacher's settings end before."""
-    if config.role == "dataset":
-        return [(config, "baseline")]
-    if config.role == "teacher":
-        return [(config, "evaluate")]
-    teachers: list[Need] = [(t, "evaluate") for t in config.teacher_configs if t]
-    return [*teachers, (config, "evaluate"), (config, "calibrate"), (config, "verify")]
-
-
-def _refuse_folder(config: Config, step: str) -> None:
-    if not config.has_page:
-        raise ConfigError(
-            f"{config.path}: `{step}` is for what runs in a page, and a {config.role} of texts is too large for one. "
-            f"Distil a student; or `tfpipe export --config {config.path}` writes a folder that transformers reads."
-        )
-
-
-def _expect_role(config: Config, role: Role, step: str) -> None:
-    if config.role != role:
-        raise ConfigError(
-            f"{config.path} holds a {config.role}'s settings, and `{step}` needs a {role}'s. "
-            f"Did you mean `tfpipe {LAST_STEP[config.role]} --config {config.path}`?"
-        )
 
 
 def _source_fingerprint(config: Config) -> str:
@@ -211,7 +86,7 @@ def _quantize_outputs(config: Config, workspace: Workspace) -> list[Path]:
 
 def _of_photos(config: Config, *names: str) -> tuple[str, ...]:
     """Files that there are for photos alone."""
-    return names if _dataset(config).task == "image" else ()
+    return names if config.dataset_config.task == "image" else ()
 
 
 def _in_step_dir(step: str, *names: str) -> Callable[[Config, Workspace], list[Path]]:
@@ -302,7 +177,7 @@ STEPS = {
             name="teach",
             summary="Fine-tune a teacher.",
             sections=PROBLEM,
-            needs=_teach_needs,
+            needs=needs.teach,
             outputs=_in_step_dir("teach", "best.keras"),
             fingerprint=_weights_fingerprint,
             version=4,
@@ -314,7 +189,7 @@ STEPS = {
                 *("seed", "deterministic", "teachers", *LABELS, "distillation.temperature"),
                 *("data.augmentation", "data.region", "data.split_name"),
             ),
-            needs=_label_needs,
+            needs=needs.label,
             outputs=_in_step_dir("label", "store"),
             fingerprint=_teachers_fingerprint,
             headline=("bytes_per_view", "num_examples", "top_k", "views"),
@@ -324,7 +199,7 @@ STEPS = {
             name="distill",
             summary="Train the student from soft labels, then fine-tune it on labels.",
             sections=(*PROBLEM, "teachers", *LABELS, "distillation", "finetune"),
-            needs=_distill_needs,
+            needs=needs.distill,
             outputs=_distill_outputs,
             fingerprint=_distill_fingerprint,
             version=5,
@@ -333,24 +208,26 @@ STEPS = {
             name="evaluate",
             summary="Measure top-1, top-5 and loss, whole, per region and by class frequency.",
             sections=("seed", "evaluate"),
-            needs=_evaluate_needs,
-            outputs=_in_step_dir("evaluate", "predictions.npz", "predictions.csv", "eval_by_region.json"),
+            needs=needs.evaluate,
+            outputs=_in_step_dir(
+                "evaluate", "predictions.npz", "predictions.csv", "eval_by_region.json", "chapters.html"
+            ),
             headline=(
                 *("baseline_top1_accuracy", "gain_over_baseline", "loss", "macro_accuracy", "macro_f1"),
                 *("num_examples", "top1_accuracy", "top5_accuracy", "weighted_f1"),
             ),
-            version=4,
+            version=5,
         ),
         Step(
             name="calibrate",
             summary="Make confidence mean what it says, and find when to say nothing.",
             sections=("seed", "deterministic", "data.region", "calibrate"),
-            needs=_calibrate_needs,
+            needs=needs.calibrate,
             outputs=lambda config, workspace: [
                 workspace.calibration_path(config),
                 workspace.page_calibration_path(config),
             ],
-            headline=("ece", "ece_after", "temperature", "threshold", "coverage", "precision"),
+            headline=("ece_before", "ece_after", "temperature", "threshold", "coverage", "precision"),
         ),
         Step(
             name="quantize",
@@ -359,7 +236,7 @@ STEPS = {
                 *("seed", "deterministic", "data", "training", "callbacks.save_best"),
                 *(*LABELS, "distillation", "calibrate", "quantize"),
             ),
-            needs=_quantize_needs,
+            needs=needs.quantize,
             outputs=_quantize_outputs,
             headline=("num_examples", "top1_accuracy", "top1_difference", "agreement", "weight_bytes"),
         ),
@@ -367,27 +244,30 @@ STEPS = {
             name="export",
             summary="Bring the model to TensorFlow.js, and build the page around it.",
             sections=("data.region", "export"),
-            needs=_export_needs,
+            needs=needs.export,
             outputs=_export_outputs,
-            version=5,
+            version=6,
         ),
         Step(
             name="verify",
             summary="Compare the page in a real browser with Python.",
             sections=("verify",),
-            needs=_verify_needs,
+            needs=needs.verify,
+            measures=True,
             outputs=_in_step_dir("verify", "differences.npz", "report.md", "waterfall.md"),
             headline=("num_examples", "num_backends", "max_backend_difference", "num_leaked_tensors", "wasm_with_simd"),
             version=5,
         ),
+        Step(
+            name="report",
+            summary="Tell the whole run on one page, and plot it.",
+            sections=(),
+            needs=needs.report,
+            measures=True,
+            outputs=_in_step_dir("report", "report.html"),
+        ),
     )
 }
 
-RUN = Step(
-    name="run",
-    summary="All steps, to a verified page.",
-    sections=(),
-    needs=_run_needs,
-    outputs=lambda config, workspace: [],
-)
-"""Not a step of its own: only the steps it needs."""
+LAST = "report"
+"""The step that needs all others: `run` makes it."""

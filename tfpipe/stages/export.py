@@ -11,9 +11,11 @@ import numpy as np
 from tfpipe.core.config import Config
 from tfpipe.core.errors import MismatchError
 from tfpipe.core.files import atomic_path, read_json, sha256_json, write_json
-from tfpipe.core.inputs import ModelInput, TextInput
+from tfpipe.core.inputs import TextInput
+from tfpipe.core.lineage import Lineage
+from tfpipe.core.manifest import write_provenance
 from tfpipe.core.settings import Precision, Task
-from tfpipe.core.steps import Metrics
+from tfpipe.core.steps import Metrics, Node, build_graph
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.records import Records
 from tfpipe.exporters.golden import make_golden, make_golden_texts, make_thumbnail
@@ -29,6 +31,8 @@ from tfpipe.models.text_folder import write_folder
 from tfpipe.models.tokenizer import vocabulary_size
 from tfpipe.quantization.grid import on_grid
 from tfpipe.quantization.precisions import in_float16
+from tfpipe.stages import STEPS
+from tfpipe.stages.model_card import build_model_card
 from tfpipe.stages.portable import load_portable
 from tfpipe.stages.region_choice import count_training_regions, measure_regions, regions_of_page
 from tfpipe.training.reproducible import make_reproducible
@@ -50,6 +54,8 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     calibration = read_calibration(config, workspace, card)
     sizes = _convert(config, workspace, (folded, card), calibration)
     step_dir = workspace.step_dir(config, "export")
+    manifest_path = step_dir / "manifest.yaml"
+    write_provenance(_node(config, workspace), manifest_path)
     of_photos = config.dataset_config.task == "image"
     seen = count_training_regions(config, workspace, card.classes)
     site = Site(
@@ -63,8 +69,8 @@ def run(config: Config, workspace: Workspace) -> Metrics:
         calibration=calibration,
         regions=regions_of_page(seen, config.export.regions if of_photos else "none"),
         examples=_first_of_classes(config, workspace, config.export.num_examples) if of_photos else [],
-        model_card=_model_card(config, card, sizes),
-        manifest_path=workspace.run_dir(config) / "manifest.yaml",
+        model_card=build_model_card(_title(config), card, Lineage(config, workspace), sizes),
+        manifest_path=manifest_path,
     )
     build_site(site, workspace.exported_dir(config))
     return {
@@ -83,7 +89,14 @@ def _export_folder(config: Config, workspace: Workspace) -> Metrics:
         kind = kind_of(card.name)
         write_folder(network, folder, kind=kind, classes=card.classes, text_input=card.model_input)
         write_json(calibration, folder / "calibration.json")
+        write_provenance(_node(config, workspace), folder / "manifest.yaml")
+        model_card = build_model_card(config.name, card, Lineage(config, workspace), {})
+        (folder / "README.md").write_text(model_card, encoding="utf-8")
     return {"folder": target.as_posix(), "num_bytes": sum(file.stat().st_size for file in target.iterdir())}
+
+
+def _node(config: Config, workspace: Workspace) -> Node:
+    return build_graph(STEPS, config, "export", workspace)
 
 
 def tflite_path(config: Config, workspace: Workspace) -> Path:
@@ -159,18 +172,3 @@ def _first_of_classes(config: Config, workspace: Workspace, count: int) -> list[
 
 def _title(config: Config) -> str:
     return config.export.title or TITLES[config.dataset_config.task]
-
-
-def _model_card(config: Config, card: Card, sizes: dict[Precision, int]) -> str:
-    classes = "\n".join(f"- {name}" for name in card.classes)
-    return (
-        f"# {_title(config)}\n\n{config.export.description}\n\n"
-        f"{card.name}, {_told_input(card.model_input)}, {config.export.precision}, "
-        f"{sizes[config.export.precision]:,} bytes of weights.\n\n## Classes\n\n{classes}\n"
-    )
-
-
-def _told_input(model_input: ModelInput) -> str:
-    if isinstance(model_input, TextInput):
-        return f"texts of up to {model_input.max_length} sub-words, {vocabulary_size(model_input):,} of which it knows"
-    return " × ".join(str(side) for side in model_input.shape)

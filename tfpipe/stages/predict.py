@@ -1,6 +1,5 @@
 """`predict`: what a fitted model says of texts or photos that stand in no data set, calibrated."""
 
-import csv
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,10 @@ from tfpipe.core.errors import DataError
 from tfpipe.core.files import explain, read_json
 from tfpipe.core.inputs import ImageInput, TextInput
 from tfpipe.core.workspace import Workspace
-from tfpipe.data.photos import upright_jpeg
+from tfpipe.data.photos import check_decodes, upright_jpeg
+from tfpipe.data.rows import writable
 from tfpipe.data.seen import build_finish, build_view
+from tfpipe.data.tables import iter_records
 from tfpipe.models.saving import load_model
 from tfpipe.stages.evaluate.predictions import compiled
 from tfpipe.training.outcomes import log_softmax
@@ -142,15 +143,10 @@ def iter_csv(path: Path, column: str, config: Config) -> Iterator[Asked]:
         DataError: when it has no such column, or a row has nothing in it.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if column not in (reader.fieldnames or ()):
-                there = ", ".join(reader.fieldnames or ()) or "none"
-                raise DataError(f"{path}: no column {column!r}; there are: {there}. Name one with --column.")
-            for number, row in enumerate(reader, start=2):
-                yield _asked(row[column] or "", f"{path}:{number}", row, config)
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: no text in UTF-8.") from None
+        for number, row in iter_records(path):
+            if column not in row:
+                raise DataError(f"{path}: no column {column!r}; there are: {', '.join(row)}. Name one with --column.")
+            yield _asked(row[column], f"{path}:{number}", row, config)
     except OSError as error:
         raise DataError(explain(error) or str(error)) from None
 
@@ -159,11 +155,12 @@ def _asked(given: str, where: str, row: Mapping[str, str], config: Config) -> As
     if config.dataset_config.task == "text":
         if not given.strip():
             raise DataError(f"{where if where != given else 'the text'}: empty; there is nothing to judge.")
-        return Asked(given, given, row)
+        return Asked(given, writable(given), row)
     try:
         return Asked(given, Path(given).read_bytes(), row)
-    except OSError as error:
-        raise DataError(f"{given}: {error.strerror}; expected a photo's path.") from None
+    except (OSError, ValueError) as error:  # ValueError: no path holds a NUL
+        reason = getattr(error, "strerror", error)
+        raise DataError(f"{given[:200]}: {reason}; expected a photo's path.") from None
 
 
 def _iter_lines(stream: BinaryIO) -> Iterator[str]:
@@ -188,10 +185,10 @@ def _photo_reader(image_input: ImageInput) -> Callable[[Asked], tf.Tensor]:
     def read(asked: Asked) -> tf.Tensor:
         assert isinstance(asked.content, bytes)
         try:
+            check_decodes(asked.content)
             jpeg = upright_jpeg(asked.content)
             return make_view(tf.constant(jpeg), tf.constant(""), tf.constant(0, tf.int64))
-        # A JPEG that is cut short is met by TensorFlow alone: it is passed on as it is.
-        except (OSError, ValueError, tf.errors.InvalidArgumentError):
+        except Exception:  # noqa: BLE001 - Pillow raises a dozen kinds for a broken file
             raise DataError(f"{asked.name}: not an image that can be read.") from None
 
     return read

@@ -94,5 +94,6 @@ def _with_comfort(error: DataError, num_rows: int) -> BrokenOffError:
 
 
 def _accepted(row: Row, label_map: dict[str, str]) -> Row:
-    label = label_map.get(row.label)
-    return replace(row, label=label) if label else row
+    # A line each is what TFDS keeps of the classes.
+    label = " ".join((label_map.get(row.label) or row.label).splitlines())
+    return row if label == row.label else replace(row, label=label)

@@ -20,10 +20,11 @@ THINGS: dict[Task, str] = {"image": "photos", "text": "texts"}
 """What reports and warnings call the examples."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Number = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Section(BaseModel):
-    """Part of a settings file. Frozen; an unknown key is an error."""
+    """Part of a settings file. Frozen; an unknown key is an error, and so is a number that is none or has no end."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import Field, field_serializer, model_validator
 
 from tfpipe.core.secrets import redact
-from tfpipe.core.settings.base import Augmentation, Count, Fraction, Positive, Section, SplitName
+from tfpipe.core.settings.base import Augmentation, Count, Fraction, Number, Positive, Section, SplitName
 
 SourceName = Literal["herbarium", "folder", "jsonl", "csv", "tfds", "mongodb", "postgresql"]
 FILE_SOURCES = ("folder", "jsonl", "csv")
@@ -76,26 +76,31 @@ class FetchSettings(Section):
     concurrency: Count = 128
     """Requests under way at a time, over all hosts; on another runner, of one worker."""
     per_host_concurrency: Count = 8
+    """Requests under way at a time to one host."""
     per_host_rate: Positive = 10.0
     """Requests a second to one host."""
     connect_timeout_s: Positive = 10.0
+    """Until there is a connection."""
     read_timeout_s: Positive = 20.0
     """Without a byte."""
     total_timeout_s: Positive = 60.0
     """Of one request."""
-    retries: Annotated[int, Field(ge=0)] = 4
+    retries: Annotated[int, Field(ge=0, le=100)] = 4
     """After the first try, for what may pass: time-outs, resets, 429 and 5xx."""
     backoff_s: Positive = 1.0
     """At most, before the first retry; doubled for each further one, with full jitter. `Retry-After` wins over it."""
     max_backoff_s: Positive = 60.0
+    """The longest pause before a retry, but for `Retry-After`."""
     max_retry_after_s: Positive = 300.0
     """A host that asks for more patience gets so much."""
     breaker_failures: Count = 10
     """URLs of a host that fail in a row, after which it is left alone for a while."""
     breaker_pause_s: Positive = 30.0
+    """How long it is left alone."""
     breaker_pauses: Count = 4
     """If a host fails still after so many, the rest of its URLs is not asked for."""
-    max_redirects: Annotated[int, Field(ge=0)] = 5
+    max_redirects: Number = 5
+    """Of one URL, to be followed."""
     max_bytes: Count = 20 * 2**20
     """Of one image."""
     max_pixels: Count = 100_000_000
@@ -131,8 +136,11 @@ class SplitSettings(Section):
     """Shares of the three splits."""
 
     train: Fraction = 0.8
+    """Share of the rows; all three make 1."""
     validation: Fraction = 0.1
+    """Share of the rows that choose the epoch, the temperature and the threshold."""
     test: Fraction = 0.1
+    """Share of the rows that nothing is chosen by."""
     unit: Literal["cluster", "row"] = "cluster"
     """What is given to a split: all rows that belong together, or each for itself, as scripts have it. With rows, test
     holds what train has shown, and scores are too good: for a look at how much."""
@@ -147,7 +155,8 @@ class SplitSettings(Section):
 class PackSettings(Section):
     """Sharded records."""
 
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = "1.0.0"
+    version: Annotated[str, Field(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$")] = "1.0.0"
+    """Of the records: their folder in `data/<dataset>/`."""
     num_shards: Count | None = None
     """Of each split; unset, TFDS decides by size."""
     classes: tuple[str, ...] = ()
@@ -162,6 +171,7 @@ class BaselineSettings(Section):
     weights: str = "none"
     """`none` (random features: the floor), `imagenet`, or a file."""
     image_size: Count = 224
+    """Pixels of a side."""
 
 
 class DataSettings(Section):
@@ -172,11 +182,14 @@ class DataSettings(Section):
     train_jsonl: Path | None = None
     """Rows with their splits (the plan's `dataset_splits.jsonl`), instead of `config`."""
     split_name: SplitName = "train"
+    """What to train on."""
     region: str | None = None
     """Train and validate on this region's rows only; the class list stays whole."""
     augmentation: Augmentation = "moderate"
+    """How a view differs from its photo, or a text from itself."""
     image_size: Count = 224
-    max_length: Annotated[int, Field(ge=4)] = 128
+    """Pixels of a side, as the network sees them."""
+    max_length: Annotated[int, Field(ge=4, lt=2**31)] = 128
     """Sub-words of a text that a model reads, the marks of its beginning and end included."""
 
     @model_validator(mode="after")

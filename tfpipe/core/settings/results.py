@@ -9,6 +9,7 @@ from tfpipe.core.settings.base import (
     Backend,
     Count,
     Fraction,
+    Number,
     Positive,
     Precision,
     RegionChoice,
@@ -22,16 +23,18 @@ class EvaluateSettings(Section):
     """What to measure on."""
 
     split: SplitName = "test"
+    """What to measure on."""
     many_above: Count = 100
+    """Training examples of a class above which it counts as many-shot."""
     few_below: Count = 20
-    """Training examples of a class above which it counts as many-shot, and below which as few-shot."""
+    """Training examples of a class below which it counts as few-shot."""
     min_recall: Fraction = 0.6
     """Recall below which a class counts in `num_classes_below`; the plan wants every class above it."""
     views: Annotated[int, Field(ge=1, le=8)] = 1
     """Looks at each photo, whose probabilities are averaged: the plain one, its mirror image, then closer ones."""
     resamples: Count = 1000
     """Of the bootstrap that the 95 % intervals come from."""
-    num_confusions: Annotated[int, Field(ge=0)] = 20
+    num_confusions: Number = 20
     """Most confused pairs of classes to show."""
     against: tuple[Path, ...] = ()
     """Settings files, relative to this one, of models to compare with this one, on the same photos."""
@@ -44,6 +47,7 @@ class CalibrateSettings(Section):
     """Whether to divide the logits by the fitted temperature; `auto`: if the validation ECE is above `max_ece`,
     and lower with it."""
     max_ece: Fraction = 0.1
+    """Expected calibration error on validation up to which `auto` lets the logits be."""
     precision: Fraction = 0.95
     """Share of the answers that is to be right: the threshold is the smallest confidence with it on validation."""
     coverage: Fraction = 0.8
@@ -83,7 +87,8 @@ class ExportSettings(Section):
     title: str | None = None
     """Above the page; unset, “What is in the picture?”, or “What does the text say?”."""
     description: str = ""
-    num_examples: Annotated[int, Field(ge=0)] = 0
+    """Below the title of the page."""
+    num_examples: Number = 0
     """Test photos that the page offers for a try."""
     regions: RegionChoice = "filter"
     """What the page does where it is told where a photo was taken, if the training photos have two regions or more:

@@ -11,6 +11,7 @@ from tfpipe.core.settings.base import (
     ClassWeights,
     Count,
     Fraction,
+    Number,
     Pooling,
     Positive,
     Sampling,
@@ -37,6 +38,7 @@ class ModelSettings(Section):
     alpha: Positive = 1.0
     """MobileNetV2's width multiplier."""
     dropout_rate: Fraction | None = None
+    """Of the features before the head; the same as `regularization.dropout`."""
     head_rank: Count | None = None
     """A bottleneck of so many units before the logits: with 9,000 classes the head is most of a small network."""
     tokenizer: Path | None = None
@@ -64,6 +66,7 @@ class TrainingSettings(Section):
     """Optimiser and schedule."""
 
     learning_rate: Positive = 1e-3
+    """At its highest, after the warm-up; then it falls along a cosine."""
     batch_size: Count | Literal["auto"] = AUTO_BATCH
     """Examples of one update, over all devices and accumulation steps.
 
@@ -74,9 +77,13 @@ class TrainingSettings(Section):
     accumulation_steps: Count = 1
     """Parts that a batch is worked through in, one after the other: less memory, the same update."""
     epochs: Count = 15
+    """Of a student those of both phases."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 1
+    """In which the rate rises in a line; parts of an epoch are allowed."""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """Of kernels alone; unset, that of `regularization`, or none."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """A key of `OPTIMIZERS`."""
     clip_norm: Positive | None = None
     """Global norm to which gradients are clipped."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -90,7 +97,7 @@ class TrainingSettings(Section):
     It reaches back some 1 / (1 - decay) steps, which should be an epoch or so: 0.99 for hundreds of steps
     in all, 0.999 for ten thousand, 0.9999 for a hundred thousand.
     """
-    head_epochs: Annotated[int, Field(ge=0)] = 0
+    head_epochs: Number = 0
     """Epochs before the others, in which the head alone learns (Kumar 2022)."""
     head_learning_rate: Positive = 1e-3
     """Of those epochs."""
@@ -122,22 +129,30 @@ class RegularizationSettings(Section):
     """What holds a network back from learning by heart."""
 
     dropout: Fraction | None = None
+    """Of the features before the head."""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """The same as `training.weight_decay`."""
     mixup_alpha: Annotated[float, Field(ge=0)] = 0.0
+    """Two photos of a batch laid over each other, in training on labels (Zhang 2018); 0: off."""
     cutmix_alpha: Annotated[float, Field(ge=0)] = 0.0
+    """A box of one photo put into another, in training on labels (Yun 2019); 0: off."""
     random_erasing: Fraction = 0.0
     """Probability that a box of a view is filled with noise (Zhong 2017), in training on labels."""
     stochastic_depth: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability that a vision transformer's last layer is left out, the others' less in proportion (Huang 2016)."""
     label_smoothing: Fraction = 0.0
+    """Share of a target that goes to all classes alike."""
     early_stopping_patience: Count | None = None
+    """The same as that of `callbacks`."""
 
 
 class CallbackSettings(Section):
     """What happens at the end of an epoch."""
 
     early_stopping: bool | None = None
+    """False: never, whatever the patience; true alone: with a patience of 3."""
     early_stopping_patience: Count | None = None
+    """Epochs that are no better on validation, after which training ends; unset: never."""
     save_best: bool = True
     """Keep the epoch that is best on validation; otherwise the last."""
     best_metric: BestMetric = "accuracy"
@@ -160,6 +175,7 @@ class TeacherSettings(Section):
     path: Path | None = None
     """A model (`.keras`), or the soft labels of one (`.npz`, with `logits` or `soft_probs`, and `indices`)."""
     weight: Annotated[float, Field(ge=0)] = 1.0
+    """Beside the other teachers; what they have together counts as 1."""
     region_filter: str | None = None
     """This teacher speaks only for rows of this region."""
     temperature: Positive | Literal["calibrated"] = 1.0
@@ -185,6 +201,7 @@ class LabelSettings(Section):
     top_k: Count = 100
     """Classes kept per view; with at least as many as there are, nothing is lost."""
     mixup_alpha: Annotated[float, Field(ge=0)] = 0.0
+    """A view may be two photos laid over each other; 0: off."""
     cutmix_alpha: Annotated[float, Field(ge=0)] = 0.0
     """A view may be a mixture of two photos, or (`cutmix_alpha`) the beginning of a text and the end of another; which
     two, and how, is part of the view."""
@@ -203,7 +220,9 @@ class LossWeights(Section):
     """Shares of the soft and the hard loss."""
 
     kl_divergence: Annotated[float, Field(ge=0)] = 0.7
+    """Of the soft loss."""
     cross_entropy: Annotated[float, Field(ge=0)] = 0.3
+    """Of the loss on the true labels."""
 
 
 class DistillationSettings(Section):
@@ -212,6 +231,7 @@ class DistillationSettings(Section):
     loss: SoftLoss = "kl_divergence"
     """The soft loss, a key of `LOSSES`; `dist`, `standardized_kl` and `mse` need all classes (`label.top_k`)."""
     temperature: Positive = 3.0
+    """Divides the logits of teachers and student in the soft loss."""
     loss_weights: LossWeights = LossWeights()
     """`kl_divergence` is the soft loss's, whichever it is."""
     feature_weight: Annotated[float, Field(ge=0)] = 0.0
@@ -223,8 +243,9 @@ class DistillationSettings(Section):
 class FinetuneSettings(Section):
     """Phase 2 of the student: the last epochs, on labels alone."""
 
-    epochs: Annotated[int, Field(ge=0)] | None = None
+    epochs: Number | None = None
     """Out of `training.epochs`; unset, the second half of them."""
     learning_rate: Positive | None = None
     """Unset, half of `training.learning_rate`."""
     augmentation: Augmentation = "aggressive"
+    """Of the views of these epochs."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tfpipe.core.page import build_document
-from tfpipe.core.page.markup import Html, tag
+from tfpipe.core.page.markup import Html, tag, together
 from tfpipe.core.page.thumbnails import Album
 from tfpipe.plots.page.chapters import CHAPTERS, Evaluation, percent, signed, span
 from tfpipe.plots.page.confusions import confusions
@@ -13,14 +13,18 @@ ALBUM_BYTES = 1_500_000
 """Of all thumbnails; in base64 they become a third more."""
 
 
-def build_page(evaluation: Evaluation) -> str:
-    """The page, as text."""
+def build_chapters(evaluation: Evaluation) -> Html:
+    """What stands on the page, and on that of the whole run."""
     album = Album(max_bytes=ALBUM_BYTES)
-    sections = [chapter(evaluation) for chapter in CHAPTERS]
+    return together([chapter(evaluation) for chapter in CHAPTERS], confusions(evaluation, album))
+
+
+def build_page(evaluation: Evaluation, chapters: Html) -> str:
+    """The page, as text."""
     return build_document(
         f"{evaluation.name} · evaluation",
         _header(evaluation),
-        tag("main", sections, confusions(evaluation, album)),
+        tag("main", chapters),
         remark="all numbers are in metrics.json, each example in predictions.csv, each class in per_class.csv.",
         style=STYLE_PATH.read_text(encoding="utf-8"),
     )

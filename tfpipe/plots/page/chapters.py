@@ -44,9 +44,9 @@ class Evaluation:
         return THINGS[self.task]
 
 
-def percent(share: float) -> str:
-    """93.4 %."""
-    return "—" if np.isnan(share) else f"{100 * share:.1f} %"
+def percent(share: float | None) -> str:
+    """93.4 %; a dash for what is no number, which JSON has as None."""
+    return "—" if share is None or np.isnan(share) else f"{100 * share:.1f} %"
 
 
 def signed(share: float) -> str:
@@ -54,14 +54,25 @@ def signed(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-", "−")
 
 
-def span(interval: Mapping[str, float]) -> str:
+def span(interval: Mapping[str, float | None]) -> str:
     """91.2–95.4 %."""
-    return "" if np.isnan(interval["low"]) else f"{100 * interval['low']:.1f}–{100 * interval['high']:.1f} %"
+    low, high = interval["low"], interval["high"]
+    return "" if low is None or high is None or np.isnan(low) else f"{100 * low:.1f}–{100 * high:.1f} %"
 
 
 def section(title: str, lead: str, *content: Html) -> Html:
     """A chapter."""
     return tag("section", tag("h2", title), tag("p", lead, class_="lead"), *content)
+
+
+def bar(share: float, interval: Mapping[str, float] | None = None, kind: str | None = None) -> Html:
+    """A cell with a bar, and the line of its interval."""
+    line = together()
+    if interval and not np.isnan(interval["low"]):
+        line = tag("s", style=f"--low:{interval['low']:.4f};--high:{interval['high']:.4f}")
+    return tag(
+        "td", tag("span", tag("i", class_=kind, style=f"--share:{share:.4f}"), line, class_="track"), class_="bar"
+    )
 
 
 def table(head: Iterable[str], rows: Iterable[Html], class_: str | None = None) -> Html:
@@ -134,7 +145,7 @@ def _regions(evaluation: Evaluation) -> Html:
             tag("td", f"{numbers['num_examples']:,}", class_="number"),
             [
                 together(
-                    _bar(numbers[name], numbers[f"{name}_interval"], kind),
+                    bar(numbers[name], numbers[f"{name}_interval"], kind),
                     tag("td", percent(numbers[name]), class_="number"),
                     tag("td", span(numbers[f"{name}_interval"]), class_="range"),
                 )
@@ -154,9 +165,9 @@ def _buckets(evaluation: Evaluation) -> Html:
             "tr",
             tag("th", name, scope="row"),
             [tag("td", f"{numbers[key]:,}", class_="number") for key in ("num_classes", "num_examples")],
-            _bar(numbers["top1_accuracy"]),
+            bar(numbers["top1_accuracy"]),
             tag("td", percent(numbers["top1_accuracy"]), class_="number"),
-            _bar(numbers["macro_accuracy"], None, "second"),
+            bar(numbers["macro_accuracy"], None, "second"),
             tag("td", percent(numbers["macro_accuracy"]), class_="number"),
             tag("td", f"{numbers['num_classes_below']:,}", class_="number"),
         )
@@ -261,15 +272,6 @@ def _cell(share: float, *, own: bool) -> Html:
     return tag("td", text, style=f"--share:{share:.3f}", class_="own" if own else None)
 
 
-def _bar(share: float, interval: Mapping[str, float] | None = None, kind: str | None = None) -> Html:
-    line = together()
-    if interval and not np.isnan(interval["low"]):
-        line = tag("s", style=f"--low:{interval['low']:.4f};--high:{interval['high']:.4f}")
-    return tag(
-        "td", tag("span", tag("i", class_=kind, style=f"--share:{share:.4f}"), line, class_="track"), class_="bar"
-    )
-
-
 def _texts(evaluation: Evaluation) -> Html:
     """Only texts have a length and an author."""
     per_length, per_author = (evaluation.metrics.get(name, {}) for name in ("per_length", "per_author"))
@@ -289,7 +291,7 @@ def _shares(sets: Mapping[str, Numbers]) -> list[Html]:
             "tr",
             tag("th", name, scope="row", title=name),
             tag("td", f"{numbers['num_examples']:,}", class_="number"),
-            _bar(numbers["top1_accuracy"], numbers["interval"]),
+            bar(numbers["top1_accuracy"], numbers["interval"]),
             tag("td", percent(numbers["top1_accuracy"]), class_="number"),
             tag("td", span(numbers["interval"]), class_="range"),
         )

@@ -11,7 +11,6 @@ from tfpipe.core.workspace import Workspace
 from tfpipe.data.arrays import RowFile
 from tfpipe.data.records import Records, check_classes
 from tfpipe.models.saving import load_model
-from tfpipe.stages import reference
 from tfpipe.stages.evaluate.against import compare_with_others
 from tfpipe.stages.evaluate.predictions import (
     Predictions,
@@ -23,6 +22,7 @@ from tfpipe.stages.evaluate.predictions import (
 from tfpipe.stages.evaluate.report import write_report
 from tfpipe.stages.evaluate.tables import write_confusions, write_per_class, write_predictions
 from tfpipe.stages.evaluate.texts import measure_texts, write_classification_report
+from tfpipe.stages.needs import reference
 from tfpipe.training.bootstrap import resample, score_interval, share_interval
 from tfpipe.training.comparison import Draws
 from tfpipe.training.confusions import most_confused, surest_right

@@ -18,7 +18,7 @@ from tfpipe.plots.evaluation import (
     plot_regions,
     plot_reliability,
 )
-from tfpipe.plots.page import build_page
+from tfpipe.plots.page import build_chapters, build_page
 from tfpipe.plots.page.chapters import Evaluation
 from tfpipe.plots.tensorboard import write_summaries
 from tfpipe.stages.evaluate.predictions import Predictions
@@ -48,8 +48,10 @@ def write_report(said: Predictions, metrics: Metrics, records: Records, config: 
         photos=_photos(said, metrics, records) if records.task == "image" else {},
         task=records.task,
     )
-    with atomic_open(folder / "report.html") as file:
-        file.write(build_page(evaluation))
+    chapters = build_chapters(evaluation)
+    for name, content in (("chapters.html", chapters), ("report.html", build_page(evaluation, chapters))):
+        with atomic_open(folder / name) as file:
+            file.write(content)
     pngs = list(_plot(evaluation, folder))
     numbers = {name: metrics[name] for name in metrics["intervals"]}
     write_summaries(folder / "logs", numbers=numbers, png_paths=pngs)

@@ -7,9 +7,9 @@ import numpy as np
 
 from tfpipe.core.config import Config
 from tfpipe.core.errors import DataError
+from tfpipe.core.execution import previous_dir
 from tfpipe.core.files import read_json
 from tfpipe.core.progress import say
-from tfpipe.core.steps import previous_dir
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.records import Records
 from tfpipe.labels.header import LabelHeader, TeacherHeader, check_header, read_teacher_header

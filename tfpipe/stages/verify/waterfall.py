@@ -89,10 +89,10 @@ def _evaluated(name: str, config: Config, workspace: Workspace) -> Level:
     metrics = _metrics("evaluate", config, workspace)
     with np.load(workspace.step_dir(config, "evaluate") / "predictions.npz") as saved:
         ece = _ece(saved["logits"], saved["labels"], temperature=1.0)
-    interval = Interval(**metrics["intervals"]["top1_accuracy"])
-    return Level(
-        name, metrics["num_examples"], metrics["top1_accuracy"], interval, ece, _float32_bytes(config, workspace)
-    )
+    count, top1 = metrics["num_examples"], metrics["top1_accuracy"]
+    # Exact, as on the other levels, where `evaluate` has the bootstrap's: equal scores have equal intervals here.
+    interval = exact_interval(round(top1 * count), count)
+    return Level(name, count, top1, interval, ece, _float32_bytes(config, workspace))
 
 
 def _distilled(config: Config, workspace: Workspace) -> Iterator[Level]:
