@@ -196,6 +196,27 @@ def test_the_best_epoch_is_kept_where_that_is_asked_for(modules: Any, tmp_path: 
         np.testing.assert_array_equal(now, then)
 
 
+def test_a_killed_training_still_has_the_best_of_the_epochs_before(modules: Any, tmp_path: Path) -> None:
+    scores = {1: 0.9, 2: 0.5, 3: 0.6, 4: 0.7}
+    kept: list[list[np.ndarray]] = []
+
+    def scored(network: keras.Model) -> dict[str, float]:
+        kept.append(network.get_weights())
+        return {"val_top1": scores[len(kept)], "val_loss": 1.0}
+
+    def killed(found: dict[str, float]) -> None:
+        if found["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    plan = replace(make_plan(modules, tmp_path), save_best=True)
+    with pytest.raises(KeyboardInterrupt):
+        modules.aware.train_aware(build(), losses_of, batches_from, scored, plan, killed)
+    network, done = modules.aware.train_aware(build(), losses_of, batches_from, scored, plan, lambda epoch: None)
+    assert (done.best_epoch, len(kept)) == (1, 4)
+    for now, then in zip(network.get_weights(), kept[0], strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
 def test_a_loss_that_is_no_number_ends_in_one_sentence(modules: Any, tmp_path: Path) -> None:
     def wrong(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         return losses_of(targets, logits) * np.nan

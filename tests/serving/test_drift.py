@@ -9,7 +9,7 @@ from oracle import CLASSES, THRESHOLD, VALIDATION, Oracle, build_drift, build_se
 from prometheus_client.parser import text_string_to_metric_families
 from scipy.stats import chi2
 
-from tfpipe.serving.drift import population_stability_index, psi_by_chance
+from tfpipe.serving.drift import Answers, Drift, population_stability_index, psi_by_chance
 
 
 def test_the_index_of_three_classes_by_hand() -> None:
@@ -52,6 +52,21 @@ def test_the_last_answers_are_compared_and_older_ones_forgotten() -> None:
     counts = np.histogram([0.9, 0.7, 0.55, 0.95], [-1, *deciles, 2])[0]
     assert found.confidence_psi == pytest.approx(population_stability_index(np.ones(10), counts))
     assert (drift.expected.class_psi, drift.expected.confidence_psi) == (0, 0)
+
+
+def test_answers_below_the_surest_are_told_from_it() -> None:
+    """Of validation confidences half of which are 1: deciles of 0.5, 0.75 and 1, each the first of its bin."""
+    validation = Answers(np.zeros(10, int), np.repeat([0.5, 1.0], 5))
+    drift = Drift(["a", "b"], validation, threshold=None, window=10)
+    for _ in range(10):
+        drift.add("a", 0.9)
+    found = drift.compare()
+    assert found
+    counts = np.array([0, 5, 0, 5]), np.array([0, 0, 10, 0])
+    assert found.confidence_psi == pytest.approx(population_stability_index(*counts))
+    # All are of one class, and in the bins of the two distributions are three of four.
+    assert found.class_psi_by_chance == 0
+    assert found.confidence_psi_by_chance == pytest.approx(2 * (1 / 10 + 1 / 10))
 
 
 def test_prometheus_is_told_of_requests_answers_and_drift() -> None:

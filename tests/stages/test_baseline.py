@@ -19,8 +19,9 @@ from tfpipe.core.errors import DataError
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import Epochs
 from tfpipe.data.rows import Row, write_rows
-from tfpipe.stages import baseline, distill, evaluate, phases, reference, teach
+from tfpipe.stages import baseline, distill, evaluate, phases, teach
 from tfpipe.stages.evaluate import predictions
+from tfpipe.stages.needs import reference
 from tfpipe.training import probe
 
 

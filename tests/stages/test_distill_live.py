@@ -13,7 +13,7 @@ from tfpipe.core.errors import MismatchError
 from tfpipe.core.steps import build_graph, in_order
 from tfpipe.core.workspace import Workspace
 from tfpipe.models.saving import load_model
-from tfpipe.stages import RUN, STEPS, distill
+from tfpipe.stages import STEPS, distill
 
 STUDENT: dict[str, Any] = {
     "data": {"config": "dataset.yaml", "image_size": SIDE, "augmentation": "moderate"},
@@ -36,14 +36,14 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def titles(config: Config, workspace: Workspace, step: str) -> list[str]:
-    return [node.title for node in in_order(build_graph({**STEPS, "run": RUN}, config, step, workspace))]
+    return [node.title for node in in_order(build_graph(STEPS, config, step, workspace))]
 
 
 def test_distilling_needs_the_teachers_and_no_labels(workspace: Workspace) -> None:
     student = settings(workspace, "student")
     needed = titles(student, workspace, "distill")
     assert needed[-4:] == ["pack dataset", "teach teacher", "teach other", "distill student"]
-    assert not [title for title in titles(student, workspace, "run") if title.startswith("label")]
+    assert not [title for title in titles(student, workspace, "report") if title.startswith("label")]
     stored = settings(workspace, "student", "label.views=2", "distillation.feature_weight=0")
     assert "label student" in titles(stored, workspace, "distill")
 

@@ -114,7 +114,7 @@ def finished(world: World, tmp_path_factory: pytest.TempPathFactory) -> Workspac
     """The whole phase, in one go."""
     folder = tmp_path_factory.mktemp("whole")
     with chdir(folder):
-        run_step("run", settings_in(folder, world))
+        run_step("report", settings_in(folder, world))
     return Workspace(folder)
 
 

@@ -1,6 +1,7 @@
 """A photo model behind `serve`: the same answers as `predict`, and photos that are none do not reach anybody else's."""
 
 import asyncio
+import gc
 from base64 import b64encode
 
 import httpx2
@@ -15,7 +16,7 @@ from tfpipe.core.workspace import Workspace
 from tfpipe.serving.app import build_app
 from tfpipe.serving.service import Service
 from tfpipe.stages.predict import Asked, load_predictor
-from tfpipe.stages.serve import load, load_drift
+from tfpipe.stages.serve import load, load_drift, load_for_good, warm_up
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +76,17 @@ def test_the_drift_is_that_of_the_calibration(workspace: Workspace, teacher: Con
     assert expected.shares == pytest.approx([1 / 6, 2 / 6, 3 / 6])
     assert expected.mean_confidence == pytest.approx(np.mean([0.5, 0.6, 0.7, 0.8, 0.9, 0.95]))
     assert expected.not_conclusive == pytest.approx(1 / 6)
+
+
+def test_what_loading_left_is_never_looked_through_again(workspace: Workspace, teacher: Config) -> None:
+    try:
+        load_for_good(teacher, workspace)
+        assert gc.get_freeze_count() > 10 * len(gc.get_objects())
+    finally:
+        gc.unfreeze()
+
+
+def test_the_largest_batch_is_tried_before_a_client_asks(teacher: Config) -> None:
+    sizes: list[int] = []
+    warm_up(lambda contents: sizes.append(len(contents)), teacher)
+    assert sizes == [1, teacher.serve.batch_size]

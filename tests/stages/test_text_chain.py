@@ -182,7 +182,7 @@ def test_serve_answers_as_predict_does_and_ends_when_all_is_answered(workspace: 
     body = json.dumps({"inputs": texts}).encode()
     limits = ("--set", "serve.token_env=SERVE_TOKEN", "--set", f"serve.timeout_s={SECONDS}")
     with served(workspace, "--config", "teacher.yaml", "--port", "0", *limits) as (process, port, told):
-        assert "calibrate teacher cached" in told[0]
+        assert told[0].endswith("calibrate teacher")
         assert get(port, "/health")[0] == 200
         wait_for(port, "/ready", lambda status, _: status == 200)
         status, answers = post(port, *texts)
@@ -210,6 +210,21 @@ def test_serve_answers_as_predict_does_and_ends_when_all_is_answered(workspace: 
     for found, wanted in zip(answers, expected, strict=True):
         assert (found["label"], found["conclusive"]) == (wanted["label"], wanted["conclusive"])
         assert found["probs"] == pytest.approx(wanted["probs"], abs=1e-5)
+
+
+def test_two_workers_serve_one_port_until_they_are_told_to_end(workspace: Workspace, teacher: Config) -> None:
+    options = ("--set", "serve.workers=2", "--set", "serve.token_env=SERVE_TOKEN")
+    with served(workspace, "--config", "teacher.yaml", "--port", "0", *options) as (process, port, _):
+        # Whoever of them answers tells of both.
+        wait_for(port, "/metrics", lambda _, text: text.count('tfpipe_ready{worker="') == 2)
+        assert [post(port, f"today i feel {OWN['joy']}")[1][0]["label"] for _ in range(8)] == ["joy"] * 8
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+        assert process.stderr
+        rest = process.stderr.read()
+        assert rest.count("teacher: ready\n") == 2
+        assert rest.splitlines()[-1] == "teacher: stopped."
+        assert "Traceback" not in rest
 
 
 def test_where_validation_is_too_small_for_a_threshold_nothing_is_held_back(teacher: Config) -> None:

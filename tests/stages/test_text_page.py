@@ -10,12 +10,14 @@ from diary import EMOTIONS, OWN, make_workspace, settings
 from playwright.sync_api import Page
 from tokenizers import Tokenizer
 
-from tfpipe.core.config import Config
+from tfpipe.core.config import Config, load_config
 from tfpipe.core.errors import ConfigError
 from tfpipe.core.files import read_json
+from tfpipe.core.steps import build_graph
 from tfpipe.core.workspace import Workspace
 from tfpipe.exporters.browser import open_page
 from tfpipe.models.saving import load_card
+from tfpipe.stages import STEPS
 from tfpipe.stages.predict import iter_answers, iter_given
 from tfpipe.stages.runner import run_step
 
@@ -145,3 +147,13 @@ def test_what_cannot_be_is_told_before_anything_is_trained(
     with pytest.raises(ConfigError, match=told):
         run_step("quantize", Path("student.yaml"), (override,))
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_teacher_that_transformers_could_not_read_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "diary.yaml").write_text("task: text\nsnapshot: {source: csv, path: diary.csv}\n")
+    path = tmp_path / "teacher.yaml"
+    path.write_text("data: {config: diary.yaml}\nmodel: {name: bert_tiny, tokenizer: t, pooling: mean}\n")
+    with pytest.raises(ConfigError, match=r"teacher\.yaml: model\.pooling: mean: .*`pooling: first`"):
+        build_graph(STEPS, load_config(path), "export", Workspace(tmp_path))
+    path.write_text(path.read_text().replace("mean", "first"))
+    assert build_graph(STEPS, load_config(path), "export", Workspace(tmp_path)).needs

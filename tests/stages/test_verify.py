@@ -67,6 +67,20 @@ def test_a_decision_is_a_name_or_none(threshold: float | None, agreed: float) ->
     assert decision_agreement(expected, found, threshold) == agreed
 
 
+def test_the_worst_example_is_that_of_the_largest_single_difference() -> None:
+    """Not the one that is a little off everywhere."""
+    expected = np.full((3, 4), 0.25)
+    found = np.array([[0.25, 0.25, 0.25, 0.25], [0.35, 0.15, 0.35, 0.15], [0.4, 0.1, 0.25, 0.25]])
+    assert worst_example(expected, found) == 2
+
+
+def test_at_the_threshold_a_name_is_said() -> None:
+    """As by the page, whose `isConclusive` takes what is equal; so the photo is decided alike, and then no more."""
+    expected = np.array([[0.5, 0.25, 0.25]])
+    assert decision_agreement(expected, np.array([[0.75, 0.125, 0.125]]), 0.5) == 1
+    assert decision_agreement(expected, np.array([[0.4375, 0.3125, 0.25]]), 0.5) == 0
+
+
 def test_the_report_tells_what_is_absent_and_what_is_wrong() -> None:
     of = {
         **dict.fromkeys(("max_probability_difference", "mean_probability_difference", "correlation"), 0.5),

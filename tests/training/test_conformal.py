@@ -7,7 +7,15 @@ from scipy.stats import betabinom
 
 from tfpipe.training import outcomes
 from tfpipe.training.calibration import judge_probabilities
-from tfpipe.training.conformal import SetRule, conformal_quantile, fit_sets, least_examples, make_sets, measure_sets
+from tfpipe.training.conformal import (
+    SetRule,
+    Sets,
+    conformal_quantile,
+    fit_sets,
+    least_examples,
+    make_sets,
+    measure_sets,
+)
 
 CLASSES = 8
 
@@ -112,6 +120,11 @@ def test_a_set_has_every_class_with_enough_probability(monkeypatch: pytest.Monke
     assert found["share_empty"] == (~expected.any(axis=-1)).mean()
     assert found["macro_coverage"] == pytest.approx(np.mean([held[labels == each].mean() for each in range(CLASSES)]))
     assert found["coverage_interval"]["low"] < held.mean() < found["coverage_interval"]["high"]
+
+
+def test_classes_without_examples_have_no_part_in_the_mean_over_classes() -> None:
+    sets = Sets(np.array([2, 1, 0]), np.array([True, False, True]))
+    assert measure_sets(sets, np.array([1, 1, 4]))["macro_coverage"] == (0.5 + 1) / 2
 
 
 def test_too_few_examples_let_every_class_in() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from small_runs import (
+    BATCH,
     CLASSES,
     EPOCHS,
     FEATURES,
@@ -30,7 +31,8 @@ from small_runs import (
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tfpipe.core.errors import EnvironmentProblemError
-from tfpipe.training.fitting import fit
+from tfpipe.core.settings import BestMetric
+from tfpipe.training.fitting import BEST_METRICS, fit
 from tfpipe.training.learner import Classifier, in_parts
 from tfpipe.training.losses import HardLoss
 from tfpipe.training.reproducible import make_reproducible
@@ -81,6 +83,40 @@ def test_every_epoch_leaves_a_checkpoint(whole: Run) -> None:
     names = sorted(path.name for path in whole.plan.checkpoints.checkpoint_dir.iterdir())
     assert names == [f"teach-{number:03d}.keras" for number in range(1, EPOCHS + 1)]
     assert_equal_weights(saved_weights(whole.plan.checkpoints.checkpoint_dir / names[-1]), whole.weights)
+
+
+def test_an_epochs_loss_and_accuracy_are_of_that_epoch_alone(tmp_path: Path) -> None:
+    """Of a network that stays as it is, and other data in each epoch."""
+    epochs = [make_data(seed) for seed in (10, 11, 12)]
+    network = keras.Sequential([keras.Input((FEATURES,)), keras.layers.Dense(CLASSES)])
+
+    def batches(first_epoch: int, first_step: int) -> tf.data.Dataset:
+        assert (first_epoch, first_step) == (0, 0)
+        whole = tuple(np.concatenate(parts) for parts in zip(*epochs, strict=True))
+        return tf.data.Dataset.from_tensor_slices(whole).batch(BATCH)
+
+    plan = make_plan(tmp_path, epochs=len(epochs))
+    done = fit(make_classifier(network, 1e-12), batches, validation(), plan, Saves(), ONE_DEVICE)
+    for (features, targets), row in zip(epochs, done.history, strict=True):
+        logits = network(features).numpy().astype(np.float64)
+        losses = np.log(np.exp(logits).sum(axis=-1)) - logits[targets.astype(bool)]
+        assert row["loss"] == pytest.approx(losses.mean(), rel=1e-5)
+        assert row["top1"] == pytest.approx((logits.argmax(axis=-1) == targets.argmax(axis=-1)).mean())
+
+
+@pytest.mark.parametrize(
+    ("metric", "best"),
+    [("accuracy", "top1 0.6, loss 1"), ("f1", "f1 0.7, loss 2"), ("loss", "top1 0.6, loss 1")],
+)
+def test_among_equals_the_other_measure_decides(metric: BestMetric, best: str) -> None:
+    epochs = {
+        "top1 0.6, loss 2": {"val_top1": 0.6, "val_f1": 0.5, "val_loss": 2.0},
+        "top1 0.5, loss 1": {"val_top1": 0.5, "val_f1": 0.5, "val_loss": 1.0},
+        "top1 0.6, loss 1": {"val_top1": 0.6, "val_f1": 0.5, "val_loss": 1.0},
+        "f1 0.7, loss 3": {"val_top1": 0.4, "val_f1": 0.7, "val_loss": 3.0},
+        "f1 0.7, loss 2": {"val_top1": 0.3, "val_f1": 0.7, "val_loss": 2.0},
+    }
+    assert max(epochs, key=lambda name: BEST_METRICS[metric](epochs[name])) == best
 
 
 def test_without_save_best_the_last_network_is_kept(tmp_path: Path) -> None:
@@ -139,7 +175,8 @@ def test_phases_stand_one_after_the_other_in_one_history(tmp_path: Path) -> None
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(folder))
     events.Reload()
-    tensors = {tag: events.Tensors(tag) for tag in events.Tags()["tensors"]}
+    # Files of one second are read in the order of their names, and there the tenth of a process comes before its ninth.
+    tensors = {tag: sorted(events.Tensors(tag), key=lambda event: event.step) for tag in events.Tags()["tensors"]}
     return {tag: [(e.step, float(tf.make_ndarray(e.tensor_proto))) for e in found] for tag, found in tensors.items()}
 
 
