@@ -14,9 +14,6 @@ from tfpipe.stages.label.units import Unit, forget_networks, label_elsewhere, la
 from tfpipe.stages.label.work import Work, open_work
 from tfpipe.training.reproducible import make_reproducible
 
-NEARLY_UNIFORM = 0.9
-"""Of the entropy of no knowledge at all: targets above it teach little."""
-
 
 def run(config: Config, workspace: Workspace) -> Metrics:
     """Fill the store and close it; files that others, an interrupted run or one of before have written are kept."""
@@ -58,17 +55,11 @@ def _label(units: Sequence[Unit], config: Config) -> None:
 def _metrics(work: Work) -> Metrics:
     header, facts = work.header, work.facts
     answers = count_answers(work.store, header, work.weights, facts.regions, facts.labels)
-    entropy = target_entropy(work.store, header, work.weights)
-    if entropy > NEARLY_UNIFORM:
-        say(
-            f"warning: at temperature {header.temperature:g} the teachers' labels have {entropy:.1%} of the entropy of "
-            "knowing nothing: they are nearly uniform, and teach little. Lower distillation.temperature."
-        )
     return {
         "num_examples": header.num_examples,
         "views": header.views,
         "top_k": header.kept,
         "bytes_per_view": bytes_per_view(header),
-        "target_entropy": entropy,
+        "target_entropy": target_entropy(work.store, header, work.weights),
         "temperatures": {n: t.calibration_temperature for n, t in zip(header.names, header.teachers, strict=True)},
     } | tell_answers(answers, header.names)
