@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpipe.core.page.markup import Html, tag, together
+from tfpipe.core.page.markup import Html, prose, tag, together
 from tfpipe.core.settings import THINGS, Task
 
 MOST_REGIONS = 40
@@ -61,8 +61,8 @@ def span(interval: Mapping[str, float | None]) -> str:
 
 
 def section(title: str, lead: str, *content: Html) -> Html:
-    """A chapter."""
-    return tag("section", tag("h2", title), tag("p", lead, class_="lead"), *content)
+    """A chapter; what stands between backticks in its lead is code."""
+    return tag("section", tag("h2", title), tag("p", prose(lead), class_="lead"), *content)
 
 
 def bar(share: float, interval: Mapping[str, float] | None = None, kind: str | None = None) -> Html:

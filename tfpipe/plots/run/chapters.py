@@ -3,7 +3,7 @@
 from base64 import b64encode
 from collections.abc import Sequence
 
-from tfpipe.core.page.markup import Html, tag, together
+from tfpipe.core.page.markup import Html, prose, tag, together
 from tfpipe.core.progress import duration
 from tfpipe.plots.page.chapters import bar, percent, section, span, table
 from tfpipe.plots.run.story import Story
@@ -114,7 +114,7 @@ def _data(story: Story) -> Html:
             "li",
             tag("span", finding["severity"], class_="severity"),
             tag("span", f"{finding['count']:,}", class_="count"),
-            tag("div", tag("h3", finding["title"]), tag("p", finding["advice"], class_="fact")),
+            tag("div", tag("h3", finding["title"]), tag("p", prose(finding["advice"]), class_="fact")),
             class_=finding["severity"],
         )
         for finding in story.findings
@@ -148,7 +148,7 @@ def _environment(story: Story) -> Html:
 def _hashes(story: Story) -> Html:
     rows = [tag("tr", tag("td", tag("code", path)), tag("td", tag("code", digest))) for path, digest in story.hashes]
     lead = "Hashes of what the run made; `tfpipe report --check` takes them again."
-    return section("What it made", lead.replace("`", ""), table(("", "sha256"), rows))
+    return section("What it made", lead, table(("", "sha256"), rows))
 
 
 def _settings(story: Story) -> Html:
