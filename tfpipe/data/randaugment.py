@@ -6,9 +6,9 @@ be drawn again. Its operations take the strength as an argument, and those we us
 
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from typing import Any
 
-import keras_cv
 import tensorflow as tf
 
 Operation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -66,23 +66,27 @@ def _rows(strength: tf.Tensor, at_most: float) -> tf.Tensor:
 
 @cache
 def _layer(name: str) -> Any:
-    """Built when it is first used: keras-cv draws random numbers, before which TensorFlow's workers must have met."""
+    """Built when it is first used: keras-cv draws random numbers, before which TensorFlow's workers must have met.
+
+    It also imports PyTorch where that is installed, which takes seconds that no other augmentation should wait for.
+    """
     with tf.init_scope():
         # It draws them from this generator, of which determinism asks to be seeded; its layers' own draws go unused.
         tf.random.set_global_generator(tf.random.Generator.from_seed(0))
-        return LAYERS[name]()
+        return LAYERS[name](import_module("keras_cv.layers"))
 
 
-LAYERS: dict[str, Callable[[], Any]] = {
-    "auto_contrast": lambda: keras_cv.layers.AutoContrast(VALUES, dtype=DTYPE),
-    "equalization": lambda: keras_cv.layers.Equalization(VALUES, dtype=DTYPE),
-    "solarization": lambda: keras_cv.layers.Solarization(VALUES, dtype=DTYPE),
-    "color": lambda: keras_cv.layers.RandomColorDegeneration(1.0, dtype=DTYPE),
-    "contrast": lambda: keras_cv.layers.RandomContrast(VALUES, 0.5, dtype=DTYPE),
-    "brightness": lambda: keras_cv.layers.RandomBrightness(1.0, VALUES, dtype=DTYPE),
-    "shear": lambda: keras_cv.layers.RandomShear(0.3, 0.3, dtype=DTYPE),
-    "translation": lambda: keras_cv.layers.RandomTranslation(0.3, 0.3, dtype=DTYPE),
+LAYERS: dict[str, Callable[[Any], Any]] = {
+    "auto_contrast": lambda layers: layers.AutoContrast(VALUES, dtype=DTYPE),
+    "equalization": lambda layers: layers.Equalization(VALUES, dtype=DTYPE),
+    "solarization": lambda layers: layers.Solarization(VALUES, dtype=DTYPE),
+    "color": lambda layers: layers.RandomColorDegeneration(1.0, dtype=DTYPE),
+    "contrast": lambda layers: layers.RandomContrast(VALUES, 0.5, dtype=DTYPE),
+    "brightness": lambda layers: layers.RandomBrightness(1.0, VALUES, dtype=DTYPE),
+    "shear": lambda layers: layers.RandomShear(0.3, 0.3, dtype=DTYPE),
+    "translation": lambda layers: layers.RandomTranslation(0.3, 0.3, dtype=DTYPE),
 }
+"""Of the module `keras_cv.layers`."""
 
 OPERATIONS: dict[str, Operation] = {
     "auto_contrast": lambda images, strength: _layer("auto_contrast").augment_images(images),
