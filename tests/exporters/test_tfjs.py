@@ -124,6 +124,11 @@ def test_the_converter_runs_once_and_the_same_network_gives_the_same_bytes(tmp_p
             again = tmp_path / "second" / path.relative_to(tmp_path / "first")
             assert again.read_bytes() == path.read_bytes()
     assert len(list((tmp_path / "second").glob("*/*.bin"))) == 3
+    first, second = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / name / "saved_model" for name in ("first", "second"))
+    )
+    assert first == second
 
 
 def test_int8_takes_what_is_multiplied_column_by_column_alone() -> None:
