@@ -1,11 +1,12 @@
 """A whole run, killed again and again, in another folder than one that nobody disturbed: do they end alike?
 
-    python -m benchmarks.interruptions configs/student.yaml --kills 20
+    python -m benchmarks.interruptions --kills 20
 
-Copies the settings' folder into two fresh ones, runs `tfpipe run` in the first, and in the second kills it (-9) at
-random moments before it may finish. Then every file that a step left there is cut short, as a power cut would, in as
-many runs as there are steps. What differs in manifests (but for times and what a browser measured) and in `exported/`
-is listed; benchmarks/INTERRUPTIONS.md has the table, and the script exits with 1 where anything differs.
+Copies the settings' folder (by default the herbarium's whole chain as tests run it, small) into two fresh ones, runs
+`tfpipe run` in the first, and in the second kills it (-9) at random moments before it may finish. Then every file that
+a step left there is cut short, as a power cut would, in as many runs as there are steps. What differs in manifests (but
+for times and what a browser measured) and in `exported/` is listed; benchmarks/INTERRUPTIONS.md has the table, and the
+script exits with 1 where anything differs.
 """
 
 import argparse
@@ -23,9 +24,11 @@ from typing import Any
 
 import yaml
 
+from tests.stages.small_chain import write_configs
 from tfpipe.core.files import read_json, sha256_file
 
 COMMAND = (sys.executable, "-c", "from tfpipe.cli import main; main()")
+SMALL = Path("tests/stages/small_chain.py")
 OF_THE_DAY = {"timestamp", "started", "seconds", "peak_memory_bytes"}
 MEASURING = ("verify", "report")
 """Steps whose outputs tell of this machine's speed."""
@@ -37,15 +40,17 @@ MOST_TOLD = 4
 def main() -> None:
     """Disturb, compare, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path)
+    parser.add_argument("config", type=Path, nargs="?")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where to work; a temporary one by default")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("INTERRUPTIONS.md"))
     arguments = parser.parse_args()
     root = arguments.folder or Path(mkdtemp())
-    calm, killed = (_copy(arguments.config.parent, root / name) for name in ("calm", "killed"))
-    config = Path(arguments.config.parent.name) / arguments.config.name
+    shutil.rmtree(root / "settings", ignore_errors=True)
+    source = arguments.config or write_configs(root / "settings" / "configs") / "student.yaml"
+    calm, killed = (_copy(source.parent, root / name) for name in ("calm", "killed"))
+    config = Path(source.parent.name) / source.name
     started = time.monotonic()
     _run(calm, config)
     seconds = time.monotonic() - started
@@ -56,7 +61,7 @@ def main() -> None:
         _run(killed, config)
         name = step_dir.relative_to(killed / "runs").as_posix()
         rows.append((f"files of {name} cut short", *_compare(calm, killed, config.stem)))
-    arguments.output.write_text(_to_markdown(rows, arguments.config, seconds), encoding="utf-8")
+    arguments.output.write_text(_to_markdown(rows, arguments.config or SMALL, seconds), encoding="utf-8")
     print(arguments.output.read_text(encoding="utf-8"))
     sys.exit(any(different for _, _, different in rows))
 
