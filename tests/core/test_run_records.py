@@ -14,8 +14,10 @@ from tfpipe.core.errors import CriterionError, DataError
 from tfpipe.core.files import read_json, sha256_file
 from tfpipe.core.holding import held
 from tfpipe.core.lineage import Lineage
+from tfpipe.core.manifest import write_provenance
 from tfpipe.core.tracing import check_manifest
 from tfpipe.stages import cleaning, rerun, status
+from tfpipe.stages.runner import whole_graph
 
 ALL = ["gather", "wash", "peel", "cook"]
 
@@ -75,6 +77,29 @@ def test_a_manifest_is_rerun_with_its_own_settings_though_the_files_are_gone(kit
     document["steps"]["dinner"]["peel"]["outputs"][kitchen.output("peel").as_posix()] = "0" * 64
     kept.write_text(yaml.safe_dump(document))
     with pytest.raises(CriterionError, match=r"1 of 4 files and folders came out otherwise(.|\n)*was 0000"):
+        rerun.rerun(kept, workspace=kitchen.workspace)
+
+
+def test_what_travels_with_an_export_is_the_same_wherever_the_settings_lie(kitchen: Any) -> None:
+    kitchen.make()
+    rerun.rerun(manifest_of(kitchen), workspace=kitchen.workspace)
+    (moved,) = (kitchen.root / "runs" / ".settings").rglob("dinner.yaml")
+    told = []
+    for path in (kitchen.config_path, moved):
+        write_provenance(whole_graph([path], kitchen.workspace)[-1], kitchen.root / "told.yaml")
+        told.append((kitchen.root / "told.yaml").read_text())
+    assert told[0] == told[1]
+    assert yaml.safe_load(told[0])["config"] == "dinner.yaml"
+
+
+def test_a_rerun_at_another_commit_says_so(kitchen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kitchen.make()
+    document = yaml.safe_load(manifest_of(kitchen).read_text()) | {"git_commit": "a" * 40, "git_dirty": True}
+    document["steps"]["dinner"]["cook"]["outputs"][kitchen.output("cook").as_posix()] = "0" * 64
+    kept = kitchen.root / "kept.yaml"
+    kept.write_text(yaml.safe_dump(document))
+    monkeypatch.setattr(rerun, "git_commit", lambda: "b" * 40)
+    with pytest.raises(CriterionError, match=f"It was made at commit {'a' * 40}-dirty, and this is {'b' * 40}"):
         rerun.rerun(kept, workspace=kitchen.workspace)
 
 

@@ -3,6 +3,7 @@
 The keys above `configs` are those of the plan's `TRAINING_MANIFEST`; below, everything can be traced.
 """
 
+import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,16 +48,23 @@ def write_manifest(config: Config, workspace: Workspace) -> None:
 
 
 def write_provenance(node: Node, path: Path) -> None:
-    """What an export travels with: what it was made from, without times, so that equal exports are equal bytes."""
+    """What an export travels with: what it was made from, so that equal exports are equal bytes.
+
+    Without times, and with settings files below the folder that they share, wherever that is.
+    """
     steps: Json = {}
     for need in in_order(*node.needs):
         state = read_state(need)
         assert state
         steps.setdefault(need.config.name, {})[need.step.name] = {key: state[key] for key in TIMELESS}
+    settings = _settings(node.config)
+    root = os.path.commonpath([Path(each["path"]).resolve().parent for each in settings.values()])
+    for each in settings.values():
+        each["path"] = Path(each["path"]).resolve().relative_to(root).as_posix()
     document = {
-        "config": node.config.path.as_posix(),
+        "config": settings[node.config.name]["path"],
         "environment": _environment(node.config),
-        "configs": _settings(node.config),
+        "configs": settings,
         "steps": steps,
     }
     _write_yaml(document, path)

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from tfpipe.core.environment import git_commit
 from tfpipe.core.errors import CriterionError, DataError
 from tfpipe.core.files import atomic_open, sha256_json
 from tfpipe.core.progress import say
@@ -74,8 +75,19 @@ def _compare(manifest: Json, manifest_path: Path, nodes: list[Node]) -> None:
             f"{len(different)} of {compared} files and folders came out otherwise than {manifest_path} tells:\n"
             + "\n".join(different[:MOST_TOLD])
             + more
+            + _told_commit(manifest)
         )
     say(f"All {compared} files and folders came out as {manifest_path} tells.")
+
+
+def _told_commit(manifest: Json) -> str:
+    """Exports name the commit that made them."""
+    here, there = git_commit(), manifest.get("git_commit")
+    if there and manifest.get("git_dirty"):
+        there += "-dirty"
+    if not here or not there or here == there:
+        return ""
+    return f"\nIt was made at commit {there}, and this is {here}; exports name it."
 
 
 def _iter_recorded(manifest: Json, nodes: list[Node]) -> Iterator[tuple[Node, str, str]]:
