@@ -100,7 +100,7 @@ def is_cut_off(entry: Entry, kills: list[float]) -> bool:
 
 def test_sigterm_ends_it_cleanly_and_it_goes_on(place: Place) -> None:
     urls = mixed_urls(place.server)
-    place.write(*urls, per_host_rate=20)
+    place.write(*urls, per_host_rate=8)
     with place.start() as process:
         wait_for(lambda: len(place.server.log) > 20, process)
         process.send_signal(signal.SIGTERM)

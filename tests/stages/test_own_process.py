@@ -16,7 +16,9 @@ PARENT = """
 import signal, sys
 from pathlib import Path
 from tfpipe.stages.own_process import run_in_own_process
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+# Of SIGINT, too: what a shell starts in the background ignores it, and so do the tests that were started so.
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.default_int_handler)
 try:
     run_in_own_process("errands", "wait", Path(sys.argv[1]))
 except KeyboardInterrupt:
