@@ -98,10 +98,14 @@ def is_cut_off(entry: Entry, kills: list[float]) -> bool:
     return any(entry.at_s <= kill <= entry.answered_at_s + 0.5 for kill in kills)
 
 
-def test_sigterm_ends_it_cleanly_and_it_goes_on(place: Place) -> None:
+@pytest.mark.parametrize("sigint", [signal.default_int_handler, signal.SIG_IGN], ids=["in front", "in the background"])
+def test_sigterm_ends_it_cleanly_and_it_goes_on(place: Place, sigint: Any) -> None:
     urls = mixed_urls(place.server)
-    place.write(*urls, per_host_rate=8)
+    place.write(*urls, per_host_rate=20)
+    # A process inherits what is ignored, as a shell's background jobs do SIGINT.
+    before = signal.signal(signal.SIGINT, sigint)
     with place.start() as process:
+        signal.signal(signal.SIGINT, before)
         wait_for(lambda: len(place.server.log) > 20, process)
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate()

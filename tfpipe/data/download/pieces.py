@@ -5,10 +5,11 @@ import resource
 import shutil
 import signal
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Coroutine, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tfpipe.core.progress import progress
 from tfpipe.core.settings import FetchSettings
@@ -76,7 +77,6 @@ def fetch_piece(piece: Piece) -> None:
         Journal(piece.journal_path) as journal,
         Inbox(piece.inbox_dir) as inbox,
         pixel_limit(piece.terms.max_pixels),
-        _sigterm_as_sigint(),
     ):
         crawl = Crawl(journal, inbox, piece.settings, piece.terms)
         crawl.settle_arrived()
@@ -84,7 +84,7 @@ def fetch_piece(piece: Piece) -> None:
         total = sum(urls for _, urls in hosts)
         with progress(piece.title, total) if piece.title else nullcontext(lambda *_: None) as advance:
             try:
-                asyncio.run(crawl.run(hosts, Watch(advance, piece.settings.per_host_rate)))
+                asyncio.run(_until_sigterm(crawl.run(hosts, Watch(advance, piece.settings.per_host_rate))))
             except ExceptionGroup as group:
                 raise _first(group) from None
 
@@ -117,16 +117,29 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-@contextmanager
-def _sigterm_as_sigint() -> Iterator[None]:
-    """Let SIGTERM end the event loop as Ctrl-C does: asyncio knows how to cancel its tasks for that one alone."""
+async def _until_sigterm(work: Coroutine[Any, Any, None]) -> None:
+    """Cancel what is under way, as asyncio does at Ctrl-C.
+
+    Not by a SIGINT of our own: what a shell starts in the background ignores that one.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        return await work
+    task, told, before = asyncio.current_task(), [], signal.getsignal(signal.SIGTERM)
+    assert task
+
+    def end() -> None:
+        told.append(signal.SIGTERM)
+        task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
     try:
-        yield
+        await work
+    except asyncio.CancelledError:
+        if told:
+            raise KeyboardInterrupt from None
+        raise
     finally:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
         signal.signal(signal.SIGTERM, before)
 
 
