@@ -17,7 +17,9 @@ PROGRAMS = (
 )
 """What a block may call; whatever else it calls is not found, and the block fails."""
 RECORD = """#!/bin/sh
-for word in "${0##*/}" "$TF_CONFIG" "$@"; do printf '%s\\0' "$word"; done > "$CALLS/$$"
+number=1000
+for before in "$CALLS"/*; do if [ -e "$before" ]; then number=$((number + 1)); fi; done
+for word in "${0##*/}" "$TF_CONFIG" "$@"; do printf '%s\\0' "$word"; done > "$CALLS/$number-$$"
 while read -r line; do :; done
 """
 SRUN = """#!/bin/sh
@@ -98,7 +100,7 @@ def run_script(script: str, folder: Path, *arguments: str, **variables: str) -> 
         command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return [_read_call(path) for path in sorted(calls.iterdir(), key=lambda path: path.stat().st_mtime_ns)]
+    return [_read_call(path) for path in sorted(calls.iterdir())]
 
 
 def _block(page: Path, text: str, match: re.Match[str]) -> Block:
