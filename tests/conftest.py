@@ -2,6 +2,8 @@
 
 import os
 import random
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before anything imports TensorFlow.
@@ -36,3 +38,13 @@ def chromium() -> Path:
         return find_chromium(None)
     except EnvironmentProblemError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def process_as_before() -> Iterator[None]:
+    """The command line is made for a process of its own: it sets variables and a signal handler."""
+    handler, variables = signal.getsignal(signal.SIGTERM), dict(os.environ)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    os.environ.clear()
+    os.environ.update(variables)

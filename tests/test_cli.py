@@ -1,11 +1,10 @@
 """The command line: light, helpful, one sentence and an exit code where something is wrong."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,14 +23,7 @@ from tfpipe.stages import STEPS, runner
 COMMANDS = [*STEPS]
 
 
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    """The command line is made for a process of its own: it sets variables and a signal handler."""
-    handler, variables = signal.getsignal(signal.SIGTERM), dict(os.environ)
-    yield
-    signal.signal(signal.SIGTERM, handler)
-    os.environ.clear()
-    os.environ.update(variables)
+pytestmark = pytest.mark.usefixtures("process_as_before")
 
 
 @pytest.fixture

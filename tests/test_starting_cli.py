@@ -6,10 +6,8 @@ import pty
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -29,14 +27,8 @@ COMMAND = (sys.executable, "-c", "from tfpipe.cli import main; main(prog_name='t
 
 
 @pytest.fixture(autouse=True)
-def in_its_own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The command line sets variables and a signal handler."""
+def in_its_own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process_as_before: None) -> None:
     monkeypatch.chdir(tmp_path)
-    handler, variables = signal.getsignal(signal.SIGTERM), dict(os.environ)
-    yield
-    signal.signal(signal.SIGTERM, handler)
-    os.environ.clear()
-    os.environ.update(variables)
 
 
 @pytest.fixture
