@@ -16,6 +16,7 @@ from tfpipe.data.mixing import mix_neighbours
 from tfpipe.data.partners import Example, Views
 from tfpipe.data.records import Records
 from tfpipe.data.seen import build_finish, build_view
+from tfpipe.data.shuffling import shuffled
 from tfpipe.data.views import view_seed
 
 SHUFFLE_BYTES = 2**30
@@ -263,7 +264,7 @@ def _in_epochs(
     def one(epoch: tf.Tensor) -> tf.data.Dataset:
         seed = epochs.seed * 1_000_003 + epoch
         ds = _sampled(examples_of(epoch), epoch, epochs)
-        ds = ds.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+        ds = shuffled(ds, buffer, seed)
         if epochs.sampling_weights is not None:
             # What was drawn may be a little less than an epoch; then its first ones come once more.
             ds = ds.repeat()
@@ -290,10 +291,9 @@ def _sampled(ds: tf.data.Dataset, epoch: tf.Tensor, epochs: Epochs) -> tf.data.D
         # Views are numbered from 0, so that the seeds of negative numbers are free for this.
         draw = tf.random.stateless_uniform((), view_seed(example["id"], -1 - epoch, epochs.seed))
         count = tf.cast(tf.floor(tf.gather(weights, example["label"]) + draw), tf.int64)
-        same = tf.data.Dataset.from_tensors(example).repeat(count)
-        return tf.data.Dataset.zip(same, tf.data.Dataset.range(count))
+        return tf.data.Dataset.range(count).map(lambda copy: example | {"view": epoch + COPIES_APART * copy})
 
-    return ds.flat_map(copies).map(lambda example, copy: example | {"view": epoch + COPIES_APART * copy})
+    return ds.flat_map(copies)
 
 
 def _ready(ds: tf.data.Dataset) -> tf.data.Dataset:
