@@ -8,6 +8,7 @@ import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.activations import gelu
 
 from tfpipe.models.vision_transformer import VisionTransformer
 
@@ -124,7 +125,8 @@ def test_a_branch_is_left_out_for_some_examples_and_stretched_for_the_others() -
     start = tokens.numpy()[0]
 
     def think(hidden: np.ndarray) -> np.ndarray:
-        return block.mlp(block.layer_norm_2(hidden[None])).numpy()[0]
+        hidden = gelu(block.mlp.dense_1(block.layer_norm_2(hidden[None])))
+        return block.mlp.dense_2(hidden).numpy()[0]
 
     middles = {attends: start + 4 * attends * attended for attends in (0, 1)}
     cases = {(a, m): middles[a] + 4 * m * think(middles[a]) for a in (0, 1) for m in (0, 1)}

@@ -1,0 +1,33 @@
+"""Functions of single numbers, over a tensor in one pass."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+Function = Callable[[tf.Tensor], tf.Tensor]
+
+
+def fused(function: Function) -> Function:
+    """The same function, which XLA compiles so that neither it nor its gradient writes down what lies between.
+
+    For training: TensorFlow's GELU and its gradient pass over memory a dozen times, which is a fifth of the time of a
+    small vision transformer's step on a CPU. Networks that are exported have the plain one.
+
+    Args:
+        function: of each number by itself; shapes and types stay.
+    """
+    forward = tf.function(function, jit_compile=True, autograph=False)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def backward(values: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            results = function(values)
+        return tape.gradient(results, values, upstream)
+
+    @tf.custom_gradient
+    def run(values: tf.Tensor) -> tuple[tf.Tensor, Function]:
+        return forward(values), lambda upstream: backward(values, upstream)
+
+    result: Function = run
+    return result
