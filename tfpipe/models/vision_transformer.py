@@ -1,4 +1,4 @@
-"""KerasHub's vision transformer (Dosovitskiy 2020), with stochastic depth, rematerialization and a faster GELU.
+"""KerasHub's vision transformer (Dosovitskiy 2020), with stochastic depth and rematerialization.
 
 Same layers, weights and names as `keras_hub.models.ViTBackbone`: only what a training step does is different.
 Classes are called like KerasHub's, too: a file of weights is laid out by their names, and either reads the other's.
@@ -196,12 +196,25 @@ class ViTEncoderBlock(vit_layers.ViTEncoderBlock):
         return {place: tf.cast(self.seed_generator.next(), tf.int32) for place in CHANCES}
 
     def _forward(self, inputs: tf.Tensor, seeds: dict[str, tf.Tensor] | None, activate: Function) -> tf.Tensor:
-        hidden = self.layer_norm_1(inputs)
-        hidden = self._drop(self.mha(hidden, hidden), seeds, "attention")
+        hidden = self._drop(self._attend(self.layer_norm_1(inputs)), seeds, "attention")
         tokens = inputs + self._leave_out(hidden, seeds, "attention_branch")
         hidden = self._drop(activate(self.mlp.dense_1(self.layer_norm_2(tokens))), seeds, "perceptron")
         hidden = self._drop(self.mlp.dense_2(hidden), seeds, "perceptron_output")
         return tokens + self._leave_out(hidden, seeds, "perceptron_branch")
+
+    def _attend(self, hidden: tf.Tensor) -> tf.Tensor:
+        """`self.mha` of the tokens with themselves, its einsums written as products of matrices."""
+        batch, length, width = tf.shape(hidden)[0], tf.shape(hidden)[1], self.hidden_dim
+        rows = tf.reshape(hidden, (-1, width))
+
+        def by_head(dense: keras.layers.EinsumDense) -> tf.Tensor:
+            split = tf.reshape(_project(dense, rows, width), (batch, length, self.num_heads, self.key_dim))
+            return tf.transpose(split, (0, 2, 1, 3))
+
+        queries, keys, values = map(by_head, (self.mha.query_dense, self.mha.key_dense, self.mha.value_dense))
+        scores = tf.matmul(queries * tf.cast(self.key_dim**-0.5, queries.dtype), keys, transpose_b=True)
+        together = tf.transpose(tf.matmul(tf.nn.softmax(scores), values), (0, 2, 1, 3))
+        return tf.reshape(_project(self.mha.output_dense, tf.reshape(together, (-1, width)), width), tf.shape(hidden))
 
     def _drop(self, values: tf.Tensor, seeds: dict[str, tf.Tensor] | None, place: str) -> tf.Tensor:
         if not seeds or not self.dropout_rate:
@@ -221,6 +234,14 @@ class ViTEncoderBlock(vit_layers.ViTEncoderBlock):
         config = super().get_config()
         config.pop("key_dim")
         return config | {"stochastic_depth": self.stochastic_depth, "rematerialize": self.rematerialize}
+
+
+def _project(dense: keras.layers.EinsumDense, rows: tf.Tensor, width: int) -> tf.Tensor:
+    """(count, width) → the same, by weights that may be laid out by heads."""
+    # Cast here, too: what is computed again for the gradient runs outside of Keras's own casting.
+    kernel, bias = (part if part is None else tf.cast(part, rows.dtype) for part in (dense.kernel, dense.bias))
+    projected = tf.matmul(rows, tf.reshape(kernel, (width, width)))
+    return projected if bias is None else projected + tf.reshape(bias, (width,))
 
 
 CHANCES = ("attention", "attention_branch", "perceptron", "perceptron_output", "perceptron_branch")
