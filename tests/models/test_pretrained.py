@@ -88,9 +88,9 @@ def test_every_way_of_keeping_a_backbone_gives_its_answers(vit: dict[str, Path],
     """The class token, which it has, is what the head then sees."""
     network = build(NAME, vit[kind])
     expected = keras.saving.load_model(vit["keras"], compile=False)(make_images())
-    np.testing.assert_allclose(backbone_of(network)(make_images()), expected, atol=1e-6)
+    np.testing.assert_allclose(backbone_of(network)(make_images()), expected, atol=1e-5)
     features = keras.Model(network.input, network.get_layer("pool").output)
-    np.testing.assert_allclose(features(make_images()), expected[:, 0], atol=1e-6)
+    np.testing.assert_allclose(features(make_images()), expected[:, 0], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["weights", "keras", "preset", "whole"])
