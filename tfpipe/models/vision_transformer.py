@@ -1,6 +1,7 @@
 """KerasHub's vision transformer (Dosovitskiy 2020), with stochastic depth and rematerialization.
 
-Same layers, weights and names as `keras_hub.models.ViTBackbone`: only what a training step does is different.
+Same layers, weights and names as `keras_hub.models.ViTBackbone`, and the same answers but for rounding: attention and,
+in training, GELU are computed in a way that is faster on a CPU.
 Classes are called like KerasHub's, too: a file of weights is laid out by their names, and either reads the other's.
 """
 
