@@ -24,6 +24,16 @@ def test_values_and_gradients_are_those_of_the_plain_function(precision: str, to
         np.testing.assert_allclose(tf.cast(ours, "float32"), tf.cast(plain, "float32"), atol=tolerance)
 
 
+def test_xla_is_left_alone_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiled_by_xla() -> bool:
+        graph = tf.function(fused(gelu)).get_concrete_function(tf.TensorSpec((3,))).graph.as_graph_def()
+        return any(function.attr["_XlaMustCompile"].b for function in graph.library.function)
+
+    assert compiled_by_xla()
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    assert not compiled_by_xla()
+
+
 @pytest.mark.parametrize("rematerialize", [False, True])
 def test_a_block_that_trains_answers_and_learns_as_one_that_does_not(rematerialize: bool) -> None:
     block = ViTEncoderBlock(num_heads=2, hidden_dim=8, mlp_dim=16, rematerialize=rematerialize)
