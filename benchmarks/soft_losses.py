@@ -3,17 +3,18 @@
     python -m benchmarks.soft_losses configs/flowers --seeds 1 2 3
 
 Of each seed a teacher, and a student for each loss and each kind of views: 24, each of the settings' epochs, without
-fine-tuning, so that only the distillation differs. On the flowers and two cores some 5 minutes a student (estimated);
-`--losses` and `--views` pick a part. What is trained stays trained: the same command goes on after an interruption,
-and more seeds add to the table, which is written to benchmarks/SOFT_LOSSES.md after every seed. Differences are
-paired: the data, the split, the teacher and the first weights of a seed are the same for all losses and views.
+fine-tuning, so that only the distillation differs. On the flowers and two cores some 5 minutes a student (estimated),
+with `benchmarks/flowers_small` one to two; `--losses` and `--views` pick a part. What is trained stays trained: the
+same command goes on after an interruption, and more seeds add to the table, which is written to
+benchmarks/SOFT_LOSSES.md after every seed. Differences are paired: the data, the split, the teacher and the first
+weights of a seed are the same for all losses and views.
 """
 
 import argparse
 from datetime import date
 from pathlib import Path
 
-from benchmarks.recipe import Comparison
+from benchmarks.recipe import Comparison, spread
 from benchmarks.seeded import Document, seeded_copies, variant
 from tfpipe.stages.runner import run_step
 
@@ -41,6 +42,7 @@ def main() -> None:
     """Train and evaluate, seed by seed, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("configs/flowers"))
+    parser.add_argument("--teacher", default="teacher", help="settings file by stem, whose score is told")
     parser.add_argument("--student", default="student", help="settings file by stem")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--losses", nargs="+", choices=[name for name in LOSSES if name != REFERENCE])
@@ -50,14 +52,16 @@ def main() -> None:
     arguments = parser.parse_args()
     losses = [REFERENCE, *(arguments.losses or list(LOSSES)[1:])]
     comparison = Comparison("Losses and views", "A column for each kind of `label.views`.")
+    of_teachers: list[float] = []
     for number, seed in enumerate(arguments.seeds, start=1):
         paths = {path.stem: path for path in seeded_copies(arguments.folder, seed)}
+        of_teachers.append(_top1(paths[arguments.teacher]))
         for loss in losses:
             paths_of_views = {
                 name: _settings(paths[arguments.student], loss, name, arguments) for name in arguments.views
             }
             comparison.add(loss, {f"views {name}": _top1(path) for name, path in paths_of_views.items()})
-        _report(comparison, arguments, arguments.seeds[:number])
+        _report(comparison, of_teachers, arguments, arguments.seeds[:number])
 
 
 def _settings(path: Path, loss: str, views: str, arguments: argparse.Namespace) -> Path:
@@ -80,7 +84,7 @@ def _top1(path: Path) -> float:
     return accuracy
 
 
-def _report(comparison: Comparison, arguments: argparse.Namespace, seeds: list[int]) -> None:
+def _report(comparison: Comparison, of_teachers: list[float], arguments: argparse.Namespace, seeds: list[int]) -> None:
     """Write the table so far, and show it."""
     losses = "".join(f' "{name}"' for name in arguments.losses or ())
     views = "" if arguments.views == list(VIEWS) else f" --views {' '.join(arguments.views)}"
@@ -93,7 +97,7 @@ def _report(comparison: Comparison, arguments: argparse.Namespace, seeds: list[i
     heading = (
         f"# Soft losses\n\n`{command}`, {date.today().isoformat()}. Top-1 in percent on the test split: mean ± "
         f"standard deviation over seeds; differences are to {REFERENCE} on the same views, seed by seed. With so few "
-        "seeds, a difference smaller than its spread is none.\n"
+        f"seeds, a difference smaller than its spread is none. The teacher has {spread(of_teachers)}.\n"
     )
     arguments.output.write_text(heading + comparison.to_markdown(), encoding="utf-8")
     print(arguments.output.read_text(encoding="utf-8"), flush=True)
