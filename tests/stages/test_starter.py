@@ -324,7 +324,7 @@ def encoder(folder: str, model_type: str | None, *files: str) -> str:
     ("model_type", "files", "expected"),
     [
         ("bert", ("vocab.txt",), {"teacher": "bert", "student": "bert"}),
-        ("xlm-roberta", ("vocab.json", "merges.txt"), {"teacher": "xlm_roberta"}),
+        ("xlm-roberta", ("sentencepiece.bpe.model",), {"teacher": "xlm_roberta"}),
         (None, ("vocab.txt",), {"teacher": "bert_mini", "student": "bert_tiny"}),
         (None, ("vocab.json", "merges.txt"), {"teacher": "roberta_mini"}),
     ],

@@ -15,16 +15,17 @@ from tfpipe.core.inputs import TextInput
 from tfpipe.core.settings import ModelSettings
 from tfpipe.models.pretrained import OFFLINE, find_preset, told, unfit
 from tfpipe.models.text_encoder import EncoderShape
-from tfpipe.models.tokenizer import read_text_input
+from tfpipe.models.tokenizer import SENTENCE_PIECES, read_text_input
 
 Array = np.ndarray
 
 BACKBONES: dict[str, type[keras.Model]] = {
     "roberta": keras_hub.models.RobertaBackbone,
+    "xlm-roberta": keras_hub.models.XLMRobertaBackbone,
     "bert": keras_hub.models.BertBackbone,
     "distilbert": keras_hub.models.DistilBertBackbone,
 }
-"""Kind of encoder → class; of XLM-R, KerasHub keeps the tokenizer in a form that is not read here."""
+"""Kind of encoder → class."""
 
 
 def is_preset(settings: ModelSettings) -> bool:
@@ -124,11 +125,6 @@ def _adopt_layer(network: keras.Model, name: str, layer: Any) -> None:
 
 
 def _preset(kind: str, settings: ModelSettings) -> str:
-    if kind not in BACKBONES:
-        raise ConfigError(
-            f"model.weights: {settings.weights} is no folder of transformers, and {settings.name} is read from one: "
-            "KerasHub keeps its tokenizer in a form that is not known here."
-        )
     if Path(settings.weights).is_dir():
         return settings.weights
     return find_preset(settings, (BACKBONES[kind],))
@@ -140,6 +136,9 @@ def _write_tokenizer(tokenizer: Any, folder: Path) -> None:
         (folder / "vocab.json").write_text(json.dumps(dict(tokenizer.vocabulary)), encoding="utf-8")
         merges = ["#version: 0.2", *tokenizer.merges]
         (folder / "merges.txt").write_text("\n".join(merges) + "\n", encoding="utf-8")
+        return
+    if hasattr(tokenizer, "proto"):
+        (folder / SENTENCE_PIECES).write_bytes(tokenizer.proto)
         return
     (folder / "vocab.txt").write_text("\n".join(tokenizer.get_vocabulary()), encoding="utf-8")
     settings = {

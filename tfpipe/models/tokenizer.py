@@ -1,24 +1,30 @@
-"""Tokenizers from folders: as `tokenizers` keeps them, or as RoBERTa's and BERT's older files."""
+"""Tokenizers from folders: as `tokenizers` keeps them, or as RoBERTa's, XLM-R's and BERT's older files."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from google.protobuf.message import DecodeError
+from sentencepiece.sentencepiece_model_pb2 import ModelProto, TrainerSpec
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from tfpipe.core.errors import ConfigError
 from tfpipe.core.inputs import TextInput
 
 PAD_NAMES = ("<pad>", "[PAD]")
 """Where no file of the folder says which token stands for none."""
+EVERY_LETTER = " ".join(chr(code) for code in range(0x20, 0x3000))
+"""Of the alphabets; a tokenizer that does not survive these is damaged."""
+SENTENCE_PIECES = "sentencepiece.bpe.model"
+"""XLM-R's file, which in spite of its name holds a unigram model."""
 
 
 def read_text_input(folder: Path, max_length: int) -> TextInput:
     """What a model with this folder's tokenizer reads.
 
     Args:
-        folder: with `tokenizer.json`, or `vocab.json` and `merges.txt`, or `vocab.txt`.
+        folder: with `tokenizer.json`, or `vocab.json` and `merges.txt`, or `sentencepiece.bpe.model`, or `vocab.txt`.
         max_length: in sub-words, special ones included.
 
     Raises:
@@ -43,13 +49,19 @@ def _read(folder: Path) -> Any:
     readers = {
         ("tokenizer.json",): lambda: Tokenizer.from_file(str(folder / "tokenizer.json")),
         ("vocab.json", "merges.txt"): lambda: _roberta(folder),
+        (SENTENCE_PIECES,): lambda: _xlm_roberta(folder),
         ("vocab.txt",): lambda: _bert(folder),
     }
     for names, read in readers.items():
         if all((folder / name).is_file() for name in names):
             try:
-                return read()
-            except Exception as error:  # noqa: BLE001 - the package raises bare exceptions
+                tokenizer = read()
+                tokenizer.encode(EVERY_LETTER)
+                return tokenizer
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            # A damaged table of letters ends in pyo3's PanicException, which is no Exception.
+            except BaseException as error:  # noqa: BLE001 - the package raises bare exceptions
                 told = " ".join(str(error).split())[:160]
                 raise ConfigError(f"{folder / names[0]}: no tokenizer can be read from it ({told}).") from None
     raise ConfigError(f"{folder} has no tokenizer: expected {', or '.join(' and '.join(names) for names in readers)}.")
@@ -65,6 +77,30 @@ def _roberta(folder: Path) -> Any:
     tokenizer.post_processor = processors.RobertaProcessing(end, beginning, add_prefix_space=False)
     plain = [AddedToken(name, normalized=True, special=True) for name in ("<s>", "<pad>", "</s>", "<unk>")]
     tokenizer.add_special_tokens([*plain, AddedToken("<mask>", lstrip=True, special=True)])
+    return tokenizer
+
+
+def _xlm_roberta(folder: Path) -> Any:
+    """Unigram pieces (Kudo 2018) of SentencePiece, as XLM-R's: the first have fairseq's ids, the rest one more."""
+    proto = ModelProto()
+    try:
+        proto.ParseFromString((folder / SENTENCE_PIECES).read_bytes())
+    except DecodeError:
+        raise ValueError("it is no model of SentencePiece") from None
+    unknown, control = ModelProto.SentencePiece.UNKNOWN, ModelProto.SentencePiece.CONTROL
+    first = [piece.type for piece in proto.pieces[:3]]
+    if first != [unknown, control, control] or proto.trainer_spec.model_type != TrainerSpec.UNIGRAM:
+        raise ValueError("it is no unigram model that begins with <unk>, <s> and </s>")
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    pieces = [(piece.piece, piece.score) for piece in proto.pieces[3:]]
+    tokenizer = Tokenizer(models.Unigram([*((name, 0.0) for name in special), *pieces, ("<mask>", 0.0)], unk_id=3))
+    charsmap = proto.normalizer_spec.precompiled_charsmap
+    blanks = [normalizers.Replace(Regex(" +$"), ""), normalizers.Replace(Regex(" {2,}"), "▁")]
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Precompiled(charsmap), *blanks] if charsmap else blanks)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    tokenizer.add_special_tokens([*special, AddedToken("<mask>", lstrip=True, special=True)])
     return tokenizer
 
 

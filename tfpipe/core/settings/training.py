@@ -42,7 +42,8 @@ class ModelSettings(Section):
     head_rank: Count | None = None
     """A bottleneck of so many units before the logits: with 9,000 classes the head is most of a small network."""
     tokenizer: Path | None = None
-    """Texts, without `weights`: a folder with `tokenizer.json`, or `vocab.json` and `merges.txt`, or `vocab.txt`."""
+    """Texts, without `weights`: a folder with `tokenizer.json`, or `vocab.json` and `merges.txt`, or `vocab.txt`, or
+    `sentencepiece.bpe.model`."""
     num_layers: Count | None = None
     """Texts: so many, instead of all that the name or the weights have; of weights the first ones (Sajjad 2020)."""
     vocabulary_size: Count | None = None

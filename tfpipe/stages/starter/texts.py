@@ -19,6 +19,8 @@ SUBWORDS_A_WORD = 1.5
 KINDS = ("roberta", "xlm-roberta", "bert", "distilbert")
 """Of encoders that are read from a folder of transformers: the keys of `DIALECTS`, whose module takes seconds to
 import. A test holds the two together."""
+NOT_IN_PAGE = (("vocab.json", "merges.txt"), ("sentencepiece.bpe.model",))
+"""Files of tokenizers that no page has."""
 
 QUESTION = "A folder with a pretrained encoder, or a tokenizer, as transformers writes it; or `none`"
 
@@ -92,10 +94,11 @@ def _is_in_page(folder: Path) -> bool:
             raise ConfigError(f"{whole}: no tokenizer ({', '.join([*document][:5]) or 'empty'}).") from None
     if (folder / "vocab.txt").is_file():
         return True
-    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+    if any(all((folder / name).is_file() for name in names) for names in NOT_IN_PAGE):
         return False
     raise ConfigError(
-        f"--weights {folder}: no tokenizer: expected tokenizer.json, or vocab.txt, or vocab.json and merges.txt."
+        f"--weights {folder}: no tokenizer: expected tokenizer.json, or vocab.txt, or vocab.json and merges.txt, or "
+        "sentencepiece.bpe.model."
     )
 
 
