@@ -21,6 +21,7 @@ DATASET: dict[str, Any] = {
         "path": "diary.csv",
         "fields": {"id": "nr", "text": "words", "label": "mood", "group": "author"},
     },
+    "audit": {"tokenizer": "words"},
     "pack": {"classes": list(EMOTIONS)},
 }
 TEACHER: dict[str, Any] = {

@@ -16,6 +16,7 @@ from diary import EMOTIONS, OWN, make_workspace, settings
 from served import SECONDS, begin_request, get, post, served, wait_for
 from sklearn.metrics import classification_report, f1_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tokenizers import Tokenizer
 
 from tfpipe.cli import main
 from tfpipe.core.config import Config
@@ -23,6 +24,7 @@ from tfpipe.core.errors import ConfigError
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.records import Records
 from tfpipe.data.rows import iter_rows
+from tfpipe.models.tokenizer import read_text_input
 from tfpipe.stages.runner import run_step
 from tfpipe.training import fitting
 
@@ -56,6 +58,15 @@ def test_each_text_is_known_once_and_classes_stand_as_they_were_given(workspace:
     records = Records(workspace.records_dir(teacher), "train")
     assert records.classes == list(EMOTIONS)
     assert records.task == "text"
+
+
+def test_the_audit_tells_lengths_as_the_model_counts(workspace: Workspace, teacher: Config) -> None:
+    folder = workspace.step_dir(settings(workspace, "dataset"), "audit")
+    report = json.loads((folder / "report.json").read_text())
+    tokenizer = Tokenizer.from_str(read_text_input(Path("words"), 24).tokenizer)
+    texts = [row.text for row in iter_rows(workspace.raw_path(teacher)) if row.text.strip()]
+    longest = max(len(tokenizer.encode(text).ids) for text in texts)
+    assert report["quantiles"]["sub-words"]["largest"] == longest
 
 
 def test_the_splits_are_written_as_the_plans_csv_files_too(workspace: Workspace, teacher: Config) -> None:

@@ -34,8 +34,8 @@ def _source_fingerprint(config: Config) -> str:
 
 def _audit_fingerprint(config: Config) -> str:
     """The rows may be the same while an image changed in its place."""
-    synonyms = config.audit.synonyms
-    return _source_fingerprint(config) + (sha256_file(synonyms) if synonyms and synonyms.is_file() else "")
+    named = (config.audit.synonyms, config.audit.tokenizer)
+    return _source_fingerprint(config) + "".join(_hash_of(path) for path in named if path)
 
 
 def _weights_fingerprint(config: Config) -> str:

@@ -1,6 +1,10 @@
 """`audit`: every image or text is looked at once; what a person should know of them goes into a report."""
 
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from tokenizers import Tokenizer
 
 from tfpipe.core.config import Config
 from tfpipe.core.steps import Metrics
@@ -38,8 +42,18 @@ def run(config: Config, workspace: Workspace) -> Metrics:
         task=config.task,
         settings=settings,
         synonyms=read_label_map(settings.synonyms) if settings.synonyms else {},
+        count_subwords=_counter(settings.tokenizer) if settings.tokenizer else None,
     )
     label_map = config.snapshot.label_map
     write_report(report, folder, root=workspace.root, label_map=read_label_map(label_map) if label_map else {})
     shutil.rmtree(pieces)
     return report.metrics
+
+
+def _counter(folder: Path) -> Callable[[str], int]:
+    """Of a text's sub-words, as the model that reads it counts them."""
+    # Takes TensorFlow along, without which an audit does.
+    from tfpipe.models.tokenizer import read_text_input
+
+    tokenizer = Tokenizer.from_str(read_text_input(folder, max_length=2).tokenizer)
+    return lambda text: len(tokenizer.encode(text).ids)

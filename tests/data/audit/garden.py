@@ -1,6 +1,6 @@
 """Rows and facts made by hand, sound until a test spoils them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -68,5 +68,14 @@ def audited(
     task: Task = "image",
     settings: AuditSettings = SETTINGS,
     synonyms: dict[str, str] | None = None,
+    count_subwords: Callable[[str], int] | None = None,
 ) -> Report:
-    return audit_rows(lambda: iter(pairs), edges, name="garden", task=task, settings=settings, synonyms=synonyms or {})
+    return audit_rows(
+        lambda: iter(pairs),
+        edges,
+        name="garden",
+        task=task,
+        settings=settings,
+        synonyms=synonyms or {},
+        count_subwords=count_subwords,
+    )

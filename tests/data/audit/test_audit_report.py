@@ -61,6 +61,12 @@ def test_sizes_are_those_of_the_usable_images() -> None:
     assert report.summary.formats == {"JPEG": 15}
 
 
+def test_texts_are_measured_in_sub_words_where_somebody_counts_them() -> None:
+    quantiles = audited(texts(3), task="text", count_subwords=len).summary.quantiles
+    assert quantiles["sub-words"]["largest"] == len(texts(1)[0][0].text)
+    assert "sub-words" not in audited(texts(3), task="text").summary.quantiles
+
+
 def test_texts_are_measured_in_characters_and_words() -> None:
     pairs = spoiled(spoiled(texts(2), 0, text="one two  three"), 1, text="año раз")
     summary = audited(pairs, task="text").summary

@@ -130,6 +130,8 @@ class AuditSettings(Section):
     """Rows of a class below which it counts as few."""
     synonyms: Path | None = None
     """A CSV with `synonym` and `label`: names known to be one taxon."""
+    tokenizer: Path | None = None
+    """Texts: a folder as `model.tokenizer` names it, by which their lengths are told in sub-words, too."""
 
 
 class SplitSettings(Section):

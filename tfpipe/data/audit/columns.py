@@ -1,6 +1,7 @@
 """Columns: what is kept of each row, a few numbers, so that millions of rows fit into memory."""
 
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -88,6 +89,8 @@ class Hashes:
 class Columns:
     """What is kept of each row."""
 
+    count_subwords: Callable[[str], int] | None = None
+    """Of a text, marks of beginning and end included; None: nobody counts."""
     labels: Words = field(default_factory=Words)
     regions: Words = field(default_factory=Words)
     splits: Words = field(default_factory=Words)
@@ -102,6 +105,7 @@ class Columns:
     num_bytes: Numbers = field(default_factory=Numbers)
     num_chars: Numbers = field(default_factory=Numbers)
     num_words: Numbers = field(default_factory=Numbers)
+    num_subwords: Numbers = field(default_factory=Numbers)
     num_letters: Numbers = field(default_factory=Numbers)
     num_latin_letters: Numbers = field(default_factory=Numbers)
 
@@ -122,5 +126,7 @@ class Columns:
         letters, latin_letters = count_letters(row.text)
         self.num_chars.append(len(row.text))
         self.num_words.append(len(row.text.split()))
+        if self.count_subwords:
+            self.num_subwords.append(self.count_subwords(row.text))
         self.num_letters.append(letters)
         self.num_latin_letters.append(latin_letters)

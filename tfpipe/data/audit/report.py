@@ -75,6 +75,7 @@ def audit_rows(
     task: Task,
     settings: AuditSettings,
     synonyms: Mapping[str, str],
+    count_subwords: Callable[[str], int] | None = None,
     num_rows: int | None = None,
 ) -> Report:
     """Count, judge, and look up what is to be shown.
@@ -86,13 +87,16 @@ def audit_rows(
         task: which rules apply.
         settings: what counts as few, as a duplicate, …
         synonyms: names known to be one taxon: synonym → label.
+        count_subwords: of a text, if its length in them is to be told.
         num_rows: for the estimate of the time left.
 
     Raises:
         DataError: when rows, facts and near duplicates do not belong together.
     """
     pairs = track(read(), f"audit {name}: counting", num_rows)
-    survey = take_survey(pairs, edges, tests=row_tests(task), settings=settings, synonyms=synonyms)
+    survey = take_survey(
+        pairs, edges, tests=row_tests(task), settings=settings, synonyms=synonyms, count_subwords=count_subwords
+    )
     findings = judge(survey, task)
     wanted = {row for finding in findings for rows in finding.found.rows for row in rows}
     shown = dict(_chosen(track(read(), f"audit {name}: looking up examples", survey.num_rows), wanted))

@@ -87,7 +87,8 @@ def measures(survey: Survey, task: Task) -> dict[str, Ints]:
     """What is measured of each row, (num_rows,) each."""
     columns = survey.columns
     if task == "text":
-        return {"characters": columns.num_chars.values, "words": columns.num_words.values}
+        found = {"characters": columns.num_chars.values, "words": columns.num_words.values}
+        return found | ({"sub-words": columns.num_subwords.values} if columns.count_subwords else {})
     width, height = columns.widths.values, columns.heights.values
     return {
         "width": width,

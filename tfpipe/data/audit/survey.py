@@ -112,13 +112,14 @@ def take_survey(
     tests: Mapping[str, RowTest],
     settings: AuditSettings,
     synonyms: Mapping[str, str],
+    count_subwords: Callable[[str], int] | None = None,
 ) -> Survey:
     """Read all rows once.
 
     Raises:
         DataError: when a row and its facts, or a near duplicate and the rows, do not belong together.
     """
-    columns = Columns()
+    columns = Columns(count_subwords)
     tallies = {name: _Tally(test) for name, test in tests.items()}
     for number, (row, facts) in enumerate(pairs):
         if row.id != facts.id:

@@ -62,6 +62,7 @@ def look_at_files(configs: list[Config], dataset: Config) -> list[Check]:
         "snapshot.metadata": dataset.snapshot.metadata,
         "snapshot.label_map": dataset.snapshot.label_map,
         "audit.synonyms": dataset.audit.synonyms,
+        "audit.tokenizer": dataset.audit.tokenizer,
     }
     for config in configs:
         named |= {f"teachers.{number}.path": teacher.path for number, teacher in enumerate(config.teachers)}
