@@ -180,6 +180,49 @@ def test_a_killed_training_goes_on_after_its_last_epoch_and_ends_in_the_same_bit
         np.testing.assert_array_equal(now, then)
 
 
+def zeros_of(network: keras.Model) -> dict[str, int]:
+    return {
+        layer.name: int((layer.kernel.numpy() == 0).sum()) for layer in network.layers if isinstance(layer, WITH_KERNEL)
+    }
+
+
+def test_pruning_leaves_the_share_of_zeros_and_goes_on_after_a_kill(modules: Any, tmp_path: Path) -> None:
+    def train(folder: str, end_epoch: Any) -> Any:
+        plan = replace(make_plan(modules, tmp_path / folder), sparsity=0.75)
+        plan.state_path.parent.mkdir(exist_ok=True)
+        return modules.aware.train_aware(build(), losses_of, batches_from, validate, plan, end_epoch)
+
+    def killed(found: dict[str, float]) -> None:
+        if found["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    network, done = train("whole", lambda epoch: None)
+    kernels = {layer.name: layer.kernel for layer in network.layers if isinstance(layer, WITH_KERNEL)}
+    expected = {name: round(0.75 * int(np.prod(kernel.shape))) for name, kernel in kernels.items()}
+    zeros = zeros_of(network)
+    assert zeros.pop("depthwise") < expected.pop("depthwise")
+    # The grid takes what is very small for 0, too.
+    assert all(expected[name] <= zeros[name] <= expected[name] + 2 for name in zeros)
+    assert done.history[-1]["loss"] < done.history[0]["loss"]
+    with pytest.raises(KeyboardInterrupt):
+        train("killed", killed)
+    resumed, _ = train("killed", lambda epoch: None)
+    for now, then in zip(resumed.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_the_best_epoch_is_one_that_is_pruned(modules: Any, tmp_path: Path) -> None:
+    scores = iter([0.9, 0.5, 0.4])
+
+    def scored(network: keras.Model) -> dict[str, float]:
+        return {"val_top1": next(scores), "val_loss": 1.0}
+
+    plan = replace(make_plan(modules, tmp_path, epochs=3), save_best=True, sparsity=0.5)
+    network, done = modules.aware.train_aware(build(), losses_of, batches_from, scored, plan, lambda epoch: None)
+    assert done.best_epoch == 2
+    assert zeros_of(network)["project"] >= 32
+
+
 def test_the_best_epoch_is_kept_where_that_is_asked_for(modules: Any, tmp_path: Path) -> None:
     scores = iter([0.5, 0.9, 0.9, 0.7])
     losses = iter([1.0, 0.6, 0.8, 0.5])

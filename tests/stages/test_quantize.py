@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tfpipe.data.pipeline import evaluation_batches
 from tfpipe.data.records import Records
 from tfpipe.models.saving import Card, load_model, save_model
 from tfpipe.quantization.grid import on_grid
-from tfpipe.quantization.precisions import WITH_KERNEL, by_channel
+from tfpipe.quantization.precisions import WITH_KERNEL, by_channel, compressed_bytes
 from tfpipe.stages import STEPS, calibrate, label, quantize
 from tfpipe.stages.quantize.report import NAMES, iter_sentences
 from tfpipe.stages.taught import open_soft_labels
@@ -236,6 +237,26 @@ def test_trained_logits_are_brought_to_the_scale_that_the_calibration_knows(
 
     found = minimize_scalar(loss, bounds=(0.05, 5), method="bounded").x
     assert found == pytest.approx(document["fitted_temperature"], rel=0.02)
+
+
+def test_a_pruned_network_is_taken_and_what_it_saves_is_told(workspace: Workspace, tmp_path: Path) -> None:
+    elsewhere = Workspace(shutil.copytree(workspace.root, tmp_path / "pruned"))
+    config = settings(elsewhere, "student", "quantize.sparsity=0.5", "quantize.epochs=1")
+    metrics = quantize.run(config, elsewhere)
+    assert metrics["chosen"] == "aware"
+    network, _ = load_model(elsewhere.int8_path(config))
+    for name in ("stem", "logits"):
+        assert (network.get_layer(name).kernel.numpy() == 0).mean() == pytest.approx(0.5, abs=0.08)
+    assert set(metrics["compressed_bytes"]) == {"post_training", "aware"}
+    size = compressed_bytes(network)
+    told = f"50.00 % of the weights are pruned: compressed by gzip, as hosts send them, they take {size} bytes"
+    assert told in (elsewhere.step_dir(config, "quantize") / "quantized.md").read_text()
+    assert told in " ".join(iter_sentences(metrics, config))
+
+
+def test_pruning_without_training_is_refused(workspace: Workspace) -> None:
+    with pytest.raises(ConfigError, match="set `method: aware`"):
+        settings(workspace, "student", ROUNDED, "quantize.sparsity=0.5")
 
 
 def test_training_needs_the_labels_and_rounding_does_not(workspace: Workspace) -> None:

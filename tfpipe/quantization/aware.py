@@ -19,6 +19,7 @@ from tfpipe.core.errors import TfpipeError
 from tfpipe.core.files import atomic_open
 from tfpipe.core.progress import progress
 from tfpipe.quantization.fake import with_fake_quantization
+from tfpipe.quantization.pruning import Pruner
 from tfpipe.quantization.twin import build_twin, carry_back, check_twin
 
 Array = np.ndarray
@@ -42,6 +43,13 @@ class AwarePlan:
     save_best: bool
     """Keep the epoch that validates best; otherwise the last."""
     state_path: Path
+    sparsity: float = 0.0
+    """Share of weights that become 0, in the first half of the training."""
+
+    @property
+    def first_kept(self) -> int:
+        """The first epoch in which as many weights are 0 as are to be."""
+        return -(-self.epochs // 2) if self.sparsity else 1
 
 
 @dataclass
@@ -104,9 +112,11 @@ class _Run:
         schedule = tf_keras.optimizers.schedules.CosineDecay(plan.learning_rate, plan.epochs * plan.steps_per_epoch)
         self.optimizer = tf_keras.optimizers.Adam(schedule)
         self.optimizer.build(self.twin.trainable_variables)
+        num_steps = plan.epochs * plan.steps_per_epoch // 2
+        self.pruner = Pruner(self.twin, plan.sparsity, num_steps, self.optimizer.iterations) if plan.sparsity else None
         self.best = self._learned()
         self.done = self._load()
-        self.step = _compiled(self.twin, self.optimizer, losses_of)
+        self.step = _compiled(self.twin, self.optimizer, losses_of, self.pruner)
 
     def finish_epoch(self, loss: float, validate: Validate) -> None:
         """Validate what would be exported, and keep the state."""
@@ -114,7 +124,9 @@ class _Run:
             raise TfpipeError(f"{self.plan.title}: the loss is no finite number. Lower quantize.learning_rate.")
         carry_back(self.twin, self.exported)
         found = {"epoch": self.done.epoch + 1, "loss": loss, **validate(self.exported)}
-        if not self.plan.save_best or _score(found) > max(map(_score, self.done.history), default=(-1.0, 0.0)):
+        rivals = [_score(epoch) for epoch in self.done.history if epoch["epoch"] >= self.plan.first_kept]
+        is_best = not self.plan.save_best or _score(found) > max(rivals, default=(-1.0, 0.0))
+        if is_best and found["epoch"] >= self.plan.first_kept:
             self.best, self.done.best_epoch = self._learned(), self.done.epoch + 1
         self.done.history.append(found)
         self._save()
@@ -131,7 +143,8 @@ class _Run:
 
     def _variables(self) -> list[tf.Variable]:
         """All on which the next step depends."""
-        return [*self.twin.trainable_variables, *self.optimizer.variables]
+        masks = self.pruner.masks if self.pruner else []
+        return [*self.twin.trainable_variables, *self.optimizer.variables, *masks]
 
     def _save(self) -> None:
         values = [*(variable.numpy() for variable in self._variables()), *self.best]
@@ -156,7 +169,7 @@ def _read(file: Any, like: Array) -> Array:
 
 
 def _compiled(
-    twin: tf_keras.Model, optimizer: tf_keras.optimizers.Optimizer, losses_of: Losses
+    twin: tf_keras.Model, optimizer: tf_keras.optimizers.Optimizer, losses_of: Losses, pruner: Pruner | None
 ) -> Callable[[Any], tf.Tensor]:
     """One update by a batch → the mean loss, ()."""
 
@@ -167,6 +180,8 @@ def _compiled(
             loss = tf.reduce_mean(losses_of(targets, twin(images, training=True)))
         gradients = tape.gradient(loss, twin.trainable_variables)
         optimizer.apply_gradients(zip(gradients, twin.trainable_variables, strict=True))
+        if pruner:
+            pruner.after_step()
         return loss
 
     return step

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfpipe.core.settings.base import (
     Backend,
@@ -76,6 +76,16 @@ class QuantizeSettings(Section):
     """`aware`: of one update, on one device; unset, that of `training`."""
     learning_rate: Positive | None = None
     """`aware`: at its beginning; unset, a tenth of `training.learning_rate`."""
+    sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """`aware`: share of the weights that are pruned, the smallest of each kernel but depthwise ones. They stand in
+    the file as zeros, which a host that compresses what it sends makes small; the result is taken for better or worse.
+    """
+
+    @model_validator(mode="after")
+    def _prunes_in_training(self) -> "QuantizeSettings":
+        if self.sparsity and self.method != "aware":
+            raise ValueError("`sparsity` prunes in training; set `method: aware`")
+        return self
 
 
 class ExportSettings(Section):

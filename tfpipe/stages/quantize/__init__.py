@@ -17,7 +17,7 @@ from tfpipe.data.records import Records
 from tfpipe.exporters.saved_model import export_saved_model
 from tfpipe.exporters.tflite import export_int8_tflite, load_tflite
 from tfpipe.models.saving import load_model, save_model
-from tfpipe.quantization.precisions import in_float16, weight_bytes
+from tfpipe.quantization.precisions import compressed_bytes, in_float16, weight_bytes
 from tfpipe.quantization.rounding import round_weights
 from tfpipe.stages.evaluate.predictions import compiled
 from tfpipe.stages.own_process import run_in_own_process
@@ -25,7 +25,7 @@ from tfpipe.stages.portable import load_portable
 from tfpipe.stages.quantize.comparison import Contender, compare
 from tfpipe.stages.quantize.report import iter_sentences, to_markdown
 from tfpipe.stages.quantize.scale import match_scale
-from tfpipe.stages.quantize.validation import Scores, build_validation
+from tfpipe.stages.quantize.validation import build_validation
 from tfpipe.training.reproducible import make_reproducible
 
 Array = np.ndarray
@@ -51,8 +51,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
         metrics["training"] = run_in_own_process(TRAINING, config, workspace)
         in_int8[AWARE], _ = load_model(step_dir / "aware.keras")
         metrics["training"]["logit_factor"] = match_scale(in_int8[AWARE], card.model_input, config, workspace)
-        validate = build_validation(config, workspace, card.model_input)
-        metrics |= _choose({name: validate(network) for name, network in in_int8.items()})
+        metrics |= _choose(in_int8, card.model_input, config, workspace)
     network = in_int8[metrics["chosen"]]
     save_model(network, card, workspace.int8_path(config))
     contenders = _contenders(folded, in_int8)
@@ -88,8 +87,12 @@ def _first_inputs(config: Config, workspace: Workspace, model_input: ModelInput,
     return inputs.numpy()
 
 
-def _choose(scores: dict[str, Scores]) -> Metrics:
-    """The best on validation, by top-1, and among equals by loss; of equals in both, the first."""
+def _choose(in_int8: dict[str, keras.Model], model_input: ModelInput, config: Config, workspace: Workspace) -> Metrics:
+    """The best on validation, by top-1, and among equals by loss; of equals in both, the first. Or the pruned one."""
+    if config.quantize.sparsity:
+        return {"chosen": AWARE, "compressed_bytes": {name: compressed_bytes(of) for name, of in in_int8.items()}}
+    validate = build_validation(config, workspace, model_input)
+    scores = {name: validate(network) for name, network in in_int8.items()}
     best = max(scores, key=lambda name: (scores[name]["val_top1"], -scores[name]["val_loss"]))
     return {"chosen": best, "validation": scores}
 

@@ -112,6 +112,7 @@ def _plan(config: Config, step_dir: Path, steps_per_epoch: int) -> AwarePlan:
         learning_rate=config.quantize.learning_rate or config.training.learning_rate / 10,
         save_best=config.callbacks.save_best,
         state_path=step_dir / "aware.state",
+        sparsity=config.quantize.sparsity,
     )
 
 

@@ -31,6 +31,7 @@ def to_markdown(metrics: Metrics, config: Config) -> str:
         f"{of_file if TFLITE in metrics['precisions'] else ''}.\n\n"
         + "\n".join([head, "|---|---:|---:|---:|---:|---:|---:|", *lines])
         + f"\n\nWhat is exported in int8 is {NAMES[metrics['chosen']]}{_why(metrics)}\n"
+        + "".join(f"\n{sentence}\n" for sentence in _pruned(metrics, config))
     )
 
 
@@ -42,6 +43,7 @@ def iter_sentences(metrics: Metrics, config: Config) -> Iterator[str]:
         f"{_points(line['top1_difference'])} from float32, in {line['bytes'] / exact['bytes']:.3f} of its bytes; "
         f"{_percent(line['agreement'])} of the {config.things} get the same answer"
     )
+    yield from _pruned(metrics, config)
     lost = -metrics["precisions"][TFLITE]["top1_difference"] if TFLITE in metrics["precisions"] else 0.0
     if lost > MUCH:
         yield (
@@ -66,6 +68,17 @@ def _why(metrics: Metrics) -> str:
         return "."
     scores = {name: f"{NAMES[name]} has {_told(score)}" for name, score in metrics["validation"].items()}
     return f", the better on validation: {' and '.join(scores.values())}."
+
+
+def _pruned(metrics: Metrics, config: Config) -> Iterator[str]:
+    """What pruning saved."""
+    if "compressed_bytes" in metrics:
+        found = metrics["compressed_bytes"]
+        yield (
+            f"{_percent(config.quantize.sparsity)} of the weights are pruned: compressed by gzip, as hosts send them, "
+            f"they take {found[metrics['chosen']]:,} bytes, and those of {NAMES['post_training']} "
+            f"{found['post_training']:,}."
+        )
 
 
 def _told(scores: dict[str, float]) -> str:
