@@ -34,6 +34,8 @@ def runs(told: dict[str, Any]) -> Runs:
         ("two, in 4 parts", "one"),
         ("two, averaged", "one, averaged"),
         ("two, taught", "one, taught"),
+        # Which compares examples with each other, as many as a device has at once.
+        ("two, taught by DIST", "one, in 2 parts, taught by DIST"),
     ],
 )
 def test_the_update_is_that_of_the_whole_batch_on_one_device(runs: Runs, way: str, reference: str) -> None:

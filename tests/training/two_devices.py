@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpipe.core.settings import LossWeights, TrainingSettings
+from tfpipe.core.settings import LossWeights, SoftLoss, TrainingSettings
 from tfpipe.data.pipeline import Epochs
 from tfpipe.training.checkpoints import Checkpoints
 from tfpipe.training.distiller import Distiller
@@ -42,13 +42,19 @@ def main() -> None:
         "one, averaged": ("one_device", 1, 0.9),
         "two, averaged": ("mirrored", 2, 0.9),
     }
-    live = {"one, taught": ("one_device", 1, 1.0), "two, taught": ("mirrored", 2, 1.0)}
-    runs = {name: train(*way) for name, way in ways.items()}
-    runs |= {name: train(*way, taught=True) for name, way in live.items()}
+    taught = {
+        "one, taught": ("one_device", 1, 1.0, "kl_divergence"),
+        "two, taught": ("mirrored", 2, 1.0, "kl_divergence"),
+        "one, in 2 parts, taught by DIST": ("one_device", 2, 1.0, "dist"),
+        "two, taught by DIST": ("mirrored", 1, 1.0, "dist"),
+    }
+    runs = {name: train(*way) for name, way in (ways | taught).items()}
     json.dump({"runs": runs, "pixels": hash_pixels()}, sys.stdout)
 
 
-def train(strategy_name: str, accumulation_steps: int, ema: float, *, taught: bool = False) -> dict[str, list[float]]:
+def train(
+    strategy_name: str, accumulation_steps: int, ema: float, soft_loss: SoftLoss | None = None
+) -> dict[str, list[float]]:
     """On labels, or by a teacher who is asked on each device."""
     make_reproducible(1, deterministic=True)
     strategy = build_strategy(strategy_name)
@@ -56,11 +62,11 @@ def train(strategy_name: str, accumulation_steps: int, ema: float, *, taught: bo
     with strategy.scope(), tempfile.TemporaryDirectory() as folder:
         network = make_network()
         learner: Learner = Classifier(network, hard_loss=HardLoss(0.1), accumulation_steps=accumulation_steps)
-        if taught:
+        if soft_loss:
             teachers = LiveTeachers([make_network()], [0.2])
             learner = Distiller(
                 network,
-                loss="kl_divergence",
+                loss=soft_loss,
                 temperature=2.0,
                 loss_weights=LossWeights(),
                 teachers=teachers,
@@ -71,7 +77,7 @@ def train(strategy_name: str, accumulation_steps: int, ema: float, *, taught: bo
             build_optimizer(settings, learning_rate=0.05, weight_decay=0.1, epochs=EPOCHS, steps_per_epoch=STEPS)
         )
         plan = FitPlan("fit", Checkpoints(Path(folder), Path(folder), "teach", 1), EPOCHS, STEPS, None, True, 3600.0)
-        source = taught_batches_from if taught else batches_from
+        source = taught_batches_from if soft_loss else batches_from
         done = fit(learner, source, batches(1, 2 * BATCH + 5), plan, lambda _, path: path.touch(), strategy)
         return {
             "losses": [epoch["loss"] for epoch in done.history],
