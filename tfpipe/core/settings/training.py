@@ -192,7 +192,7 @@ class TeacherSettings(Section):
 class LabelSettings(Section):
     """The soft-label store."""
 
-    views: Count | Literal["live", "unaugmented"] = 1
+    views: Count | Literal["live", "unaugmented"] = 4
     """Deterministic views per image; epoch e trains on view e mod views.
 
     `live`: nothing is stored, the teachers are in memory and label each batch, another view every epoch.
