@@ -77,7 +77,7 @@ class QuantizeSettings(Section):
     learning_rate: Positive | None = None
     """`aware`: at its beginning; unset, a tenth of `training.learning_rate`."""
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """`aware`: share of the weights that are pruned, the smallest of each kernel but depthwise ones. They stand in
+    """`aware`: share of every kernel but depthwise ones that is pruned, its smallest weights. They stand in
     the file as zeros, which a host that compresses what it sends makes small; the result is taken for better or worse.
     """
 

@@ -75,9 +75,9 @@ def _pruned(metrics: Metrics, config: Config) -> Iterator[str]:
     if "compressed_bytes" in metrics:
         found = metrics["compressed_bytes"]
         yield (
-            f"{_percent(config.quantize.sparsity)} of the weights are pruned: compressed by gzip, as hosts send them, "
-            f"they take {found[metrics['chosen']]:,} bytes, and those of {NAMES['post_training']} "
-            f"{found['post_training']:,}."
+            f"{_percent(config.quantize.sparsity)} of every kernel but depthwise ones is pruned: compressed by gzip, "
+            f"as hosts send them, all weights take {found[metrics['chosen']]:,} bytes, and those of "
+            f"{NAMES['post_training']} {found['post_training']:,}."
         )
 
 
