@@ -97,6 +97,17 @@ def test_folder_names_a_class_without_images(meadow: Path, tmp_path: Path) -> No
     assert str(meadow / "Taraxacum") in str(caught.value)
 
 
+def test_folders_of_splits_are_no_classes(tmp_path: Path) -> None:
+    for name in ("test", "Train"):
+        (tmp_path / "sorted" / name / "rose").mkdir(parents=True)
+        (tmp_path / "sorted" / name / "rose" / "x.jpg").touch()
+    with pytest.raises(DataError, match="its folders Train, test are splits, not classes"):
+        rows_of("folder", tmp_path, path=tmp_path / "sorted")
+    (tmp_path / "sorted" / "rose").mkdir()
+    (tmp_path / "sorted" / "rose" / "x.jpg").touch()
+    assert [row.label for row in rows_of("folder", tmp_path, path=tmp_path / "sorted")] == ["Train", "rose", "test"]
+
+
 def test_folder_without_subfolders_is_told(tmp_path: Path) -> None:
     (tmp_path / "flat").mkdir()
     (tmp_path / "flat" / "x.jpg").touch()

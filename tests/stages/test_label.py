@@ -335,12 +335,12 @@ def test_bad_input_ends_in_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_more_classes_than_there_are_is_told_and_nothing_is_lost(
-    garden: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    metrics = label(garden, "many", teachers_of(garden, "sharp"), label={"views": 1, "top_k": 400})
-    assert "label.top_k is 400, and there are 3 classes: all of them are stored" in capsys.readouterr().err
-    assert metrics["top_k"] == 3
+def test_more_classes_or_views_than_are_of_use_is_told(garden: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {"views": 2, "top_k": 400}
+    assert label(garden, "many", teachers_of(garden, "sharp"), label=asked, training={"epochs": 1})["top_k"] == 3
+    told = capsys.readouterr().err
+    assert "label.top_k is 400, and there are 3 classes: all of them are stored" in told
+    assert "label.views is 2, and distillation, with a view an epoch, takes 1 of them" in told
 
 
 @pytest.mark.parametrize(

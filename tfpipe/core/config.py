@@ -101,7 +101,7 @@ class Config(s.Section):
     def _agrees_with_itself(self) -> "Config":
         if self.teachers and self.model is None:
             raise ValueError("`teachers` need a `model`: the student")
-        if self.teachers and self.finetune_epochs >= self.training.epochs:
+        if self.teachers and self.distillation_epochs < 1:
             raise ValueError(
                 f"finetune.epochs is {self.finetune_epochs} of {self.training.epochs} training.epochs; "
                 "leave the distillation at least one"
@@ -112,6 +112,8 @@ class Config(s.Section):
             _check_live(self.teachers)
         elif self.distillation.feature_weight:
             raise ValueError("distillation.feature_weight needs the teacher's features: set `label.views: live`")
+        if self.audit.tokenizer and self.task != "text":
+            raise ValueError("audit.tokenizer tells lengths of texts, and `task` is image")
         stray = self.model_fields_set & DATASET_KEYS
         if self.data.config and stray:
             raise ValueError(f"`{min(stray)}` belongs into {self.data.config}, which `data.config` names")
@@ -173,6 +175,11 @@ class Config(s.Section):
         half = self.training.epochs // 2
         epochs = half if self.finetune.epochs is None else self.finetune.epochs
         return min(epochs, self.training.epochs)
+
+    @property
+    def distillation_epochs(self) -> int:
+        """Epochs of the student's first phase."""
+        return self.training.epochs - self.finetune_epochs
 
     @cached_property
     def dataset_config(self) -> "Config":

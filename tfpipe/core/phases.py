@@ -106,7 +106,7 @@ def _of_student(lineage: Lineage) -> Json:
         "phase_3": _status(lineage, config, stored) | {"student_architecture": f"{config.network.name}{width}"},
         "phase_4": _status(lineage, config, ("distill", "evaluate"))
         | {
-            "distillation_epochs": config.training.epochs - config.finetune_epochs,
+            "distillation_epochs": config.distillation_epochs,
             "finetuning_epochs": config.finetune_epochs,
             "final_top1": scores.get("top1_accuracy"),
             "final_top5": scores.get("top5_accuracy"),

@@ -98,7 +98,7 @@ def run(config: Config, workspace: Workspace) -> Metrics:
 def _train(course: Course, *, taught: bool) -> Trained:
     """Both phases, of the student or of its baseline."""
     config, inside = course.config, "" if taught else BASELINE
-    epochs = {"distill": config.training.epochs - config.finetune_epochs, "finetune": config.finetune_epochs}
+    epochs = {"distill": config.distillation_epochs, "finetune": config.finetune_epochs}
     plans = {phase: plan_phase(course, phase, count, inside=inside) for phase, count in epochs.items() if count}
     with course.strategy.scope():
         phases = {"distill": _distill(course, plans["distill"], taught=taught)}

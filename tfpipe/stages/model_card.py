@@ -120,7 +120,7 @@ def _training(config: Config) -> str:
     )
     told = (
         f"Distilled from {teachers or 'stored soft labels'} at a temperature of {config.distillation.temperature:g} "
-        f"({config.distillation.loss}) for {config.training.epochs - config.finetune_epochs} epochs, then fine-tuned "
+        f"({config.distillation.loss}) for {config.distillation_epochs} epochs, then fine-tuned "
         f"on labels for {config.finetune_epochs}."
     )
     return f"## Training\n\n{told}"

@@ -1,8 +1,8 @@
 """What every section of a settings file is made of."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Task = Literal["image", "text"]
 Augmentation = Literal["none", "moderate", "aggressive"]
@@ -28,3 +28,16 @@ class Section(BaseModel):
     """Part of a settings file. Frozen; an unknown key is an error, and so is a number that is none or has no end."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _has_no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic would take true for 1."""
+        if isinstance(value, bool) and {int, float} & _types_in(cls.model_fields[info.field_name or ""].annotation):
+            raise ValueError("a number is needed")
+        return value
+
+
+def _types_in(annotation: Any) -> set[Any]:
+    """What a value may be: `Count | None` may be an int, or None."""
+    return {annotation}.union(*(_types_in(part) for part in get_args(annotation)))

@@ -11,13 +11,14 @@ from tfpipe.data.rows import Row, writable
 from tfpipe.data.tables import iter_records
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 def iter_rows(settings: SnapshotSettings, *, images_dir: Path, seed: int) -> Iterator[Row]:
     """One row per image file; the folder's name is the label, its relative path the id.
 
     Raises:
-        DataError: when the folder is missing, has no classes, or a class has no images.
+        DataError: when the folder is missing, has no classes but splits or nothing, or a class has no images.
     """
     root = _root(settings)
     metadata = _read_metadata(settings.metadata, root) if settings.metadata else {}
@@ -59,6 +60,11 @@ def _class_dirs(root: Path) -> list[Path]:
     class_dirs = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not class_dirs:
         raise DataError(f"{root}: no subfolders. `source: folder` needs one subfolder of images per class.")
+    if {p.name.lower() for p in class_dirs} <= SPLIT_NAMES:
+        raise DataError(
+            f"{root}: its folders {', '.join(p.name for p in class_dirs)} are splits, not classes. tfpipe splits by "
+            "itself, without leaks: move the photos into one folder per class."
+        )
     return class_dirs
 
 

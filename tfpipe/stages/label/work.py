@@ -53,6 +53,7 @@ def open_work(config: Config, workspace: Workspace) -> Work:
     records, store = training_records(config, workspace), store_dir(config, workspace)
     facts = gather_facts(records)
     _check_top_k(config, facts)
+    _tell_of_idle_views(config)
     check_loss(config, kept=min(config.label.top_k, len(facts.classes)), num_classes=len(facts.classes))
     teachers = find_teachers(config, workspace, facts)
     weights = weigh(config, teachers, facts)
@@ -126,6 +127,15 @@ def _check_top_k(config: Config, facts: Facts) -> None:
         say(
             f"{config.path}: label.top_k is {config.label.top_k}, and there are {num_classes} classes: "
             "all of them are stored, and nothing is lost."
+        )
+
+
+def _tell_of_idle_views(config: Config) -> None:
+    views, epochs = config.label.views, config.distillation_epochs
+    if isinstance(views, int) and views > epochs:
+        say(
+            f"warning: {config.path}: label.views is {views}, and distillation, with a view an epoch, takes {epochs} "
+            f"of them; set it to {epochs}"
         )
 
 

@@ -21,7 +21,6 @@ from tfpipe.stages.starter.naming import Ask, Wish
 
 KINDS = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
 """Ending of a file → source."""
-SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
 NUM_OPENED = 200
 """Photos whose sizes are looked at."""
 USUAL_MIN_SIDE = 100
@@ -143,11 +142,6 @@ def _check_holds_classes(path: Path) -> None:
         raise DataError(
             f"{path}: {loose:,} photos, but no folder per class. Sort them into {path / 'rose'}, {path / 'tulip'} and "
             "so on: a folder's name is the label."
-        )
-    if {name.lower() for name in folders} <= SPLIT_NAMES:
-        raise DataError(
-            f"{path}: its folders {', '.join(sorted(folders))} are splits, not classes. tfpipe splits by itself, "
-            "without leaks: move the photos into one folder per class."
         )
 
 
