@@ -2,8 +2,8 @@
 
     python -m benchmarks.texts --seeds 1 2 3
 
-TF-IDF, and the models of `configs/emotions_*.yaml` that are named (the teacher by default), each on data that is split
-anew: by texts, and row by row as the plan's script does it, where a text that many wrote stands in train and in test.
+TF-IDF and the models of `configs/emotions_*.yaml`, each on data that is split anew by texts; TF-IDF and the teacher
+also row by row, as the plan's script splits, where a text that many wrote stands in train and in test.
 What is trained stays trained; the table is written to benchmarks/TEXTS.md after every seed.
 """
 
@@ -28,16 +28,16 @@ def main() -> None:
     """Train and evaluate, seed by seed, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--models", nargs="+", default=["emotions_teacher"], help="settings files by stem")
-    parser.add_argument("--units", nargs="+", default=list(UNITS), choices=UNITS)
+    parser.add_argument("--models", nargs="*", default=["emotions_teacher", "emotions_student"], help="by stem")
+    parser.add_argument("--leaky", nargs="*", default=["emotions_teacher"], help="those of them also row by row")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("TEXTS.md"))
     arguments = parser.parse_args()
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for number, seed in enumerate(arguments.seeds, start=1):
-        for unit in arguments.units:
+        for unit, models in (("cluster", arguments.models), ("row", arguments.leaky)):
             paths = _settings(seed, unit)
             found.setdefault(("TF-IDF", unit), []).append(run_step("baseline", paths[DATASET]))
-            for model in arguments.models:
+            for model in models:
                 found.setdefault((model, unit), []).append(run_step("evaluate", paths[model]))
         arguments.output.write_text(to_markdown(found, arguments.seeds[:number]), encoding="utf-8")
     print(arguments.output.read_text(encoding="utf-8"))
