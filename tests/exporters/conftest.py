@@ -7,13 +7,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, sync_playwright
-from sites import CLASSES, SIZE, SPEC, TEMPERATURE, make_site
+import tensorflow as tf
+from playwright.sync_api import Browser, Page, sync_playwright
+from sites import CLASSES, SIZE, SPEC, TEMPERATURE, expected_probs, make_jpeg, make_site, serving, wait_until_ready
 
 from tfpipe.core.errors import EnvironmentProblemError
 from tfpipe.core.files import write_json
 from tfpipe.core.inputs import ImageInput
 from tfpipe.core.settings import ModelSettings
+from tfpipe.data.views import centre_square, normalise
 from tfpipe.exporters.browser import ARGUMENTS
 from tfpipe.exporters.golden import make_golden
 from tfpipe.exporters.graph_model import GraphModel, save_graph_model
@@ -114,3 +116,27 @@ def site_dir(tmp_path_factory: pytest.TempPathFactory, exported: Exported) -> Pa
         return make_site(tmp_path_factory.mktemp("site"), exported.float32_dir)
     except EnvironmentProblemError as error:
         pytest.skip(f"TensorFlow.js cannot be had: {error}")
+
+
+@pytest.fixture(scope="module")
+def url(site_dir: Path) -> Iterator[str]:
+    with serving(site_dir) as server:
+        yield server.url
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    """On a phone's screen."""
+    context = browser.new_context(viewport={"width": 360, "height": 640}, service_workers="block")
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    page.goto(url)
+    yield wait_until_ready(page)
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def probs(exported: Exported) -> np.ndarray:
+    """(num_classes,), of the site's one example, by the photo alone."""
+    pixels = normalise(centre_square(tf.constant(make_jpeg()), SIZE, tf.zeros(2, tf.int32)), SPEC).numpy()
+    return expected_probs(exported.network, pixels[None])[0]

@@ -13,7 +13,9 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 from PIL import Image
+from playwright.sync_api import Page
 from scipy.special import softmax
 
 from tfpipe.core.files import sha256_json
@@ -103,23 +105,38 @@ def serving(folder: Path) -> Iterator[Server]:
         server.stop()
 
 
-def wait_until_ready(page: Any) -> Any:
+def wait_until_ready(page: Page) -> Page:
     page.wait_for_function("() => window.tfpipe")
     page.evaluate("() => tfpipe.ready.then(() => true)")
     return page
 
 
-def named_tensor(page: Any, image: Array) -> list[float]:
+def named_tensor(page: Page, image: Array) -> list[float]:
     """The page's probabilities of a preprocessed image (SIZE, SIZE, 3)."""
     script = """async (values) =>
         Array.from((await tfpipe.predict({ type: "tensor", values: Float32Array.from(values) })).probs)"""
     return page.evaluate(script, image.ravel().tolist())
 
 
-def named_photo(page: Any, photo: bytes) -> list[float]:
+def named_photo(page: Page, photo: bytes) -> list[float]:
     """The page's probabilities of an encoded photo."""
     script = """async (base64) => {
         const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
         return Array.from((await tfpipe.predict({ type: "image", bytes: bytes.buffer })).probs);
     }"""
     return page.evaluate(script, base64.b64encode(photo).decode())
+
+
+def shown(page: Page) -> dict[str, float]:
+    """Names and per cents, as they stand on the page, the likeliest first."""
+    rows = page.locator("#results li").all()
+    return {row.locator(".name").text_content(): _number(row.locator(".percent").text_content()) for row in rows}
+
+
+def _number(percent: str) -> float:
+    return float(percent.strip("<> %")) / 100
+
+
+def as_shown(probs: Array) -> dict[str, float]:
+    """What ought to stand there; to half of a thousandth, as it is rounded."""
+    return {CLASSES[number]: pytest.approx(probs[number], abs=1.1e-3) for number in np.argsort(-probs)}

@@ -3,19 +3,16 @@
 import base64
 import json
 import re
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from playwright.sync_api import Browser, Page
-from sites import CLASSES, SIZE, SPEC, expected_probs, make_jpeg, serving, wait_until_ready
+from playwright.sync_api import Page
+from sites import CLASSES, as_shown, make_jpeg, shown, wait_until_ready
 
 import tfpipe.exporters
-from tfpipe.data.views import centre_square, normalise
 
 STYLE = Path(tfpipe.exporters.__file__).parent / "web" / "common" / "style.css"
 TEXT_ON_GROUND = [
@@ -38,30 +35,6 @@ EU, US = (0, 1, 2), (1, 3, 4)
 """Classes of the site's two regions."""
 
 
-@pytest.fixture(scope="module")
-def url(site_dir: Path) -> Iterator[str]:
-    with serving(site_dir) as server:
-        yield server.url
-
-
-@pytest.fixture
-def page(browser: Browser, url: str) -> Iterator[Page]:
-    """On a phone's screen."""
-    context = browser.new_context(viewport={"width": 360, "height": 640}, service_workers="block")
-    context.set_default_timeout(10_000)
-    page = context.new_page()
-    page.goto(url)
-    yield wait_until_ready(page)
-    context.close()
-
-
-@pytest.fixture(scope="module")
-def probs(exported: Any) -> np.ndarray:
-    """(num_classes,), of the site's one example, by the photo alone."""
-    pixels = normalise(centre_square(tf.constant(make_jpeg()), SIZE, tf.zeros(2, tf.int32)), SPEC).numpy()
-    return expected_probs(exported.network, pixels[None])[0]
-
-
 def tab_to(page: Page, target: str) -> None:
     """Press Tab until an element (by id or tag) has the focus, which must be seen everywhere on the way."""
     for _ in range(20):
@@ -71,21 +44,6 @@ def tab_to(page: Page, target: str) -> None:
         if target in (focused["id"], focused["name"]):
             return
     raise AssertionError(f"Tab does not lead to {target}")
-
-
-def shown(page: Page) -> dict[str, float]:
-    """Names and per cents, as they stand on the page, the likeliest first."""
-    rows = page.locator("#results li").all()
-    return {row.locator(".name").text_content(): _number(row.locator(".percent").text_content()) for row in rows}
-
-
-def _number(percent: str) -> float:
-    return float(percent.strip("<> %")) / 100
-
-
-def as_shown(probs: np.ndarray) -> dict[str, float]:
-    """What ought to stand there; to half of a thousandth, as it is rounded."""
-    return {CLASSES[number]: pytest.approx(probs[number], abs=1.1e-3) for number in np.argsort(-probs)}
 
 
 def test_a_photo_is_chosen_by_keyboard(page: Page, probs: np.ndarray) -> None:
