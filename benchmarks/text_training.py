@@ -87,15 +87,10 @@ def _of_ours(folder: Path, *, by_length: bool = False) -> float:
     import tensorflow as tf
 
     from tfpipe.core.inputs import TextInput
-    from tfpipe.core.settings import DataSettings, ModelSettings, TrainingSettings
+    from tfpipe.core.settings import DataSettings, ModelSettings
     from tfpipe.data.pipeline import Epochs, training_batches
     from tfpipe.data.records import Records
     from tfpipe.models import build_model, input_of
-    from tfpipe.training.checkpoints import Checkpoints
-    from tfpipe.training.fitting import FitPlan, fit
-    from tfpipe.training.learner import Classifier
-    from tfpipe.training.losses import HardLoss
-    from tfpipe.training.optimizers import build_optimizer
     from tfpipe.training.reproducible import make_reproducible
 
     make_reproducible(1, deterministic=False)
@@ -109,32 +104,46 @@ def _of_ours(folder: Path, *, by_length: bool = False) -> float:
         seed=1,
     )  # fmt: skip
     epochs = Epochs(BATCH, EPOCHS, seed=1)
-    steps = epochs.steps_per_epoch(records.num_examples)
     batches = training_batches(records, text_input, epochs, augmentation="none")
     if not by_length:
-        pad_id = text_input.pad_id
+        batches = _padded(batches, text_input.pad_id)
+    return _best_fit(network, batches, epochs.steps_per_epoch(records.num_examples))
 
-        def padded(ids: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            room = MAX_LENGTH - tf.shape(ids)[1]
-            return tf.ensure_shape(
-                tf.pad(ids, [[0, 0], [0, room]], constant_values=pad_id), (None, MAX_LENGTH)
-            ), targets
 
-        batches = batches.map(padded)
+def _padded(batches: Any, pad_id: int) -> Any:
+    import tensorflow as tf
+
+    def pad(ids: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        filled = tf.pad(ids, [[0, 0], [0, MAX_LENGTH - tf.shape(ids)[1]]], constant_values=pad_id)
+        return tf.ensure_shape(filled, (None, MAX_LENGTH)), targets
+
+    return batches.map(pad)
+
+
+def _best_fit(network: Any, batches: Any, steps: int) -> float:
+    import tensorflow as tf
+
+    from tfpipe.core.settings import TrainingSettings
+    from tfpipe.training.checkpoints import Checkpoints
+    from tfpipe.training.fitting import FitPlan, fit
+    from tfpipe.training.learner import Classifier
+    from tfpipe.training.losses import HardLoss
+    from tfpipe.training.optimizers import build_optimizer
+
     learner = Classifier(network, hard_loss=HardLoss())
     learner(tf.zeros((1, MAX_LENGTH), tf.int32))
     learner.compile(
         build_optimizer(TrainingSettings(), learning_rate=2e-5, weight_decay=0.01, epochs=EPOCHS, steps_per_epoch=steps)
     )
     times: list[float] = []
+
+    def note_time(network: Any, path: Path) -> None:
+        path.touch()
+        times.append(time.perf_counter())
+
     with TemporaryDirectory() as target:
         checkpoints = Checkpoints(Path(target), Path(target), "teach", keep=1)
         plan = FitPlan("fit", checkpoints, EPOCHS, steps, None, save_best=False, checkpoint_s=3600.0)
-
-        def note_time(network: Any, path: Path) -> None:
-            path.touch()
-            times.append(time.perf_counter())
-
         fit(learner, lambda epoch, step: batches, batches.take(1), plan, note_time, tf.distribute.get_strategy())
     return steps * BATCH / min(after - before for before, after in pairwise(times))
 

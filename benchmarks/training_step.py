@@ -83,40 +83,53 @@ def _main(
     accumulation_steps: int = 1,
     recipe: bool = False,
 ) -> dict[str, float]:
-    import keras
     import tensorflow as tf
 
     from tfpipe.core.inputs import ImageInput
-    from tfpipe.core.settings import ModelSettings, TrainingSettings
+    from tfpipe.core.settings import ModelSettings
     from tfpipe.data.pipeline import Epochs, training_batches
     from tfpipe.data.records import Records
-    from tfpipe.models import build_model, layer_depths
-    from tfpipe.training.checkpoints import Checkpoints, Progress
-    from tfpipe.training.fitting import FitPlan, fit
-    from tfpipe.training.learner import Classifier
-    from tfpipe.training.losses import HardLoss
-    from tfpipe.training.metrics import build_metrics
-    from tfpipe.training.optimizers import build_optimizer
+    from tfpipe.models import build_model
     from tfpipe.training.reproducible import make_reproducible
 
     make_reproducible(1, deterministic=deterministic)
     records = Records(records_dir, "train")
-    model = ModelSettings(name="mobilenetv2")
     network = build_model(
-        model, num_classes=len(records.classes), model_input=ImageInput(IMAGE_SIZE), dropout=0.0, stochastic_depth=0.0,
-        rematerialize=False, seed=1,
+        ModelSettings(name="mobilenetv2"), num_classes=len(records.classes), model_input=ImageInput(IMAGE_SIZE),
+        dropout=0.0, stochastic_depth=0.0, rematerialize=False, seed=1,
     )  # fmt: skip
     epochs = Epochs(BATCH, EPOCHS, seed=1)
     steps = epochs.steps_per_epoch(records.num_examples)
     batches = training_batches(records, ImageInput(IMAGE_SIZE), epochs, augmentation=augmentation)
     held = tf.data.Dataset.from_tensors(next(iter(batches))).repeat()
-    times: list[float] = []
     if bare:
-        loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-        network.compile(keras.optimizers.AdamW(1e-3), loss, metrics=build_metrics())
-        ends = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: times.append(time.perf_counter()))
-        network.fit(held, epochs=EPOCHS, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[ends])
-        return {"images_per_second": _best(times, steps)}
+        return {"images_per_second": _of_keras(network, held, steps)}
+    learner = _learner(network, steps, accumulation_steps=accumulation_steps, recipe=recipe)
+    return _of_ours(learner, held if ready else batches, held.take(1), steps)
+
+
+def _of_keras(network: Any, batches: Any, steps: int) -> float:
+    import keras
+
+    from tfpipe.training.metrics import build_metrics
+
+    times: list[float] = []
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    network.compile(keras.optimizers.AdamW(1e-3), loss, metrics=build_metrics())
+    ends = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: times.append(time.perf_counter()))
+    network.fit(batches, epochs=EPOCHS, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[ends])
+    return _best(times, steps)
+
+
+def _learner(network: Any, steps: int, *, accumulation_steps: int, recipe: bool) -> Any:
+    import tensorflow as tf
+
+    from tfpipe.core.settings import TrainingSettings
+    from tfpipe.models import layer_depths
+    from tfpipe.training.learner import Classifier
+    from tfpipe.training.losses import HardLoss
+    from tfpipe.training.optimizers import build_optimizer
+
     learner = Classifier(network, hard_loss=HardLoss(), accumulation_steps=accumulation_steps)
     learner(tf.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3)))
     settings = TrainingSettings(ema_decay=0.99 if recipe else 0.0)
@@ -126,18 +139,27 @@ def _main(
             settings, learning_rate=1e-3, weight_decay=0.01, epochs=EPOCHS, steps_per_epoch=steps, rates=rates
         )
     )
-    timed = Timed(held if ready else batches)
+    return learner
+
+
+def _of_ours(learner: Any, batches: Any, validation: Any, steps: int) -> dict[str, float]:
+    import tensorflow as tf
+
+    from tfpipe.training.checkpoints import Checkpoints, Progress
+    from tfpipe.training.fitting import FitPlan, fit
+
+    timed: Any = Timed(batches)
+    times: list[float] = []
+
+    def note_time(network: Any, path: Path) -> None:
+        path.touch()
+        times.append(time.perf_counter())
+
     with TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), Path(folder), "teach", keep=1)
         plan = FitPlan("fit", checkpoints, EPOCHS, steps, None, save_best=False, checkpoint_s=3600.0)
-
-        def note_time(network: keras.Model, path: Path) -> None:
-            path.touch()
-            times.append(time.perf_counter())
-
         begun = time.perf_counter()
-        one_device = tf.distribute.get_strategy()
-        fit(learner, lambda epoch, step: timed, held.take(1), plan, note_time, one_device)  # type: ignore[arg-type]
+        fit(learner, lambda epoch, step: timed, validation, plan, note_time, tf.distribute.get_strategy())
         share = timed.waited_s / (times[-1] - begun)
         begun = time.perf_counter()
         checkpoints.save(learner, Progress())
