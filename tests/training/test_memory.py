@@ -14,7 +14,7 @@ def hungry(size: int) -> None:
     np.ones((30 + 20 * size) * MIB, np.uint8).sum()
 
 
-@pytest.mark.parametrize(("free_mib", "expected"), [(1000, 32), (840, 32), (700, 16), (150, 4), (70, 1), (30, None)])
+@pytest.mark.parametrize(("free_mib", "expected"), [(900, 32), (780, 16), (150, 4), (70, 1), (30, None)])
 def test_the_largest_is_that_whose_peak_is_within_a_share_of_what_is_free(
     monkeypatch: pytest.MonkeyPatch, free_mib: int, expected: int | None
 ) -> None:
@@ -25,6 +25,6 @@ def test_the_largest_is_that_whose_peak_is_within_a_share_of_what_is_free(
 
 def test_what_is_free_shrinks_by_what_is_taken() -> None:
     before = free_bytes()
-    taken = np.ones(400 * MIB, np.uint8)
-    assert before - free_bytes() > 200 * MIB
+    taken = np.ones(1000 * MIB, np.uint8)
+    assert before - free_bytes() > 500 * MIB  # the kernel keeps some hundred MiB of freed pages that it counts as taken
     assert taken[0] == 1
