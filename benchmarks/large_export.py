@@ -48,15 +48,15 @@ def _run(folder: Path, rank: int | None) -> dict[str, dict[str, float]]:
 
 
 def _main(folder: Path, rank: int | None) -> dict[str, dict[str, float]]:
-    from tfpipe.exporters.browser import find_chromium, open_page
+    from tfpipe.exporters.browser import find_chromium, open_browser, open_page
 
-    chromium = find_chromium(None)
     megabytes = _export(folder, rank)
     found = {}
-    for precision, of_weights in megabytes.items():
-        with open_page(folder / "page", {"model": folder / precision}, chromium, backend="wasm") as page:
-            milliseconds = page.evaluate(PREDICT, [NUM_PREDICTIONS, IMAGE_SIZE])
-        found[precision] = {"megabytes": of_weights, "milliseconds": milliseconds}
+    with open_browser(find_chromium(None)) as browser:
+        for precision, of_weights in megabytes.items():
+            with open_page(folder / "page", {"model": folder / precision}, browser, backend="wasm") as page:
+                milliseconds = page.evaluate(PREDICT, [NUM_PREDICTIONS, IMAGE_SIZE])
+            found[precision] = {"megabytes": of_weights, "milliseconds": milliseconds}
     return found
 
 

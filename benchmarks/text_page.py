@@ -63,13 +63,16 @@ def measure(path: Path, count: int) -> str:
     from tfpipe.core.config import load_config
     from tfpipe.core.workspace import Workspace
     from tfpipe.data.rows import iter_rows
-    from tfpipe.exporters.browser import find_chromium, open_page
+    from tfpipe.exporters.browser import find_chromium, open_browser, open_page
     from tfpipe.stages.runner import run_step
 
     run_step("export", path)
     config, workspace = load_config(path), Workspace()
     texts = list(islice((row.text for row in iter_rows(workspace.raw_path(config)) if row.text), count))
-    with open_page(workspace.exported_dir(config), {}, find_chromium(None), backend="wasm") as page:
+    with (
+        open_browser(find_chromium(None)) as browser,
+        open_page(workspace.exported_dir(config), {}, browser, backend="wasm") as page,
+    ):
         answers = np.array([answer for part in _parts(texts, 100) for answer in page.evaluate(ANSWER, part)])
         times = _type(page, texts)
         backend = page.evaluate("async () => (await tfpipe.ready).description")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from playwright.sync_api import Browser
 from sites import CALIBRATION, CLASSES, SIZE, SPEC, expected_probs, make_jpeg, named_photo, named_tensor
 
 from tfpipe.core.errors import EnvironmentProblemError, TfpipeError
@@ -68,21 +69,21 @@ def test_a_site_has_all_that_its_model_needs(site_dir: Path, exported: Any) -> N
     ],
 )
 def test_a_site_that_lacks_something_says_what(
-    site_dir: Path, chromium: Path, tmp_path: Path, missing: str, sentence: str
+    site_dir: Path, browser: Browser, tmp_path: Path, missing: str, sentence: str
 ) -> None:
     broken = copy_without(site_dir, tmp_path / "broken", missing)
-    with pytest.raises(TfpipeError, match=sentence), open_page(broken, {}, chromium):
+    with pytest.raises(TfpipeError, match=sentence), open_page(broken, {}, browser):
         pass
 
 
-def test_the_page_answers_as_keras_does(site_dir: Path, chromium: Path, exported: Any, images: np.ndarray) -> None:
+def test_the_page_answers_as_keras_does(site_dir: Path, browser: Browser, exported: Any, images: np.ndarray) -> None:
     """On tensors, and on a JPEG through the browser's decoder and the page's own crop and resize."""
     jpeg = make_jpeg()
     pixels = normalise(centre_square(tf.constant(jpeg), SIZE, tf.zeros(2, tf.int32)), SPEC).numpy()
     inputs = np.concatenate([images, pixels[None]])
     expected = expected_probs(exported.network, inputs)
     assert np.abs(np.diff(expected, axis=0)).max() > 1e-2
-    with open_page(site_dir, {}, chromium) as page:
+    with open_page(site_dir, {}, browser) as page:
         from_tensors = [named_tensor(page, image) for image in images]
         from_jpeg = named_photo(page, jpeg)
         assert page.title() == "Herbs <of> the field"
@@ -92,22 +93,22 @@ def test_the_page_answers_as_keras_does(site_dir: Path, chromium: Path, exported
 
 
 def test_the_page_answers_in_int8_as_the_rounded_network_does(
-    site_dir: Path, chromium: Path, exported: Any, images: np.ndarray
+    site_dir: Path, browser: Browser, exported: Any, images: np.ndarray
 ) -> None:
     """On wasm, the multiplication done as the model loads."""
     expected = expected_probs(exported.rounded, images)
     exact = expected_probs(exported.network, images)
-    with open_page(site_dir, {"model": exported.int8_dir}, chromium) as page:
+    with open_page(site_dir, {"model": exported.int8_dir}, browser) as page:
         found = [named_tensor(page, image) for image in images]
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.abs(expected - exact).max() > 1e-3
 
 
 def test_another_folder_can_answer_for_a_part_of_the_site(
-    site_dir: Path, chromium: Path, exported: Any, images: np.ndarray
+    site_dir: Path, browser: Browser, exported: Any, images: np.ndarray
 ) -> None:
     """`verify` shows the page the float16 weights so: near float32's answer, but not it."""
-    with open_page(site_dir, {"model": exported.float16_dir}, chromium) as page:
+    with open_page(site_dir, {"model": exported.float16_dir}, browser) as page:
         found = named_tensor(page, images[0])
     expected = expected_probs(exported.network, images[:1])[0]
     assert 1e-6 < np.abs(np.array(found) - expected).max() < 2e-2
@@ -115,13 +116,13 @@ def test_another_folder_can_answer_for_a_part_of_the_site(
 
 @pytest.mark.parametrize(("threshold", "verdict"), [(0.999, "Not conclusive: "), (0.0, ""), (None, "")])
 def test_below_the_threshold_the_page_says_that_it_is_not_conclusive(
-    site_dir: Path, chromium: Path, tmp_path: Path, exported: Any, threshold: float | None, verdict: str
+    site_dir: Path, browser: Browser, tmp_path: Path, exported: Any, threshold: float | None, verdict: str
 ) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "calibration.json").write_text(json.dumps(CALIBRATION | {"threshold": threshold}))
     pixels = normalise(centre_square(tf.constant(make_jpeg()), SIZE, tf.zeros(2, tf.int32)), SPEC).numpy()
     (probs,) = expected_probs(exported.network, pixels[None])
-    with open_page(site_dir, {"model": tmp_path / "model"}, chromium) as page:
+    with open_page(site_dir, {"model": tmp_path / "model"}, browser) as page:
         page.click("#example-list button")
         page.wait_for_selector("#results li")
         assert page.text_content("#verdict").startswith(verdict)
@@ -131,9 +132,9 @@ def test_below_the_threshold_the_page_says_that_it_is_not_conclusive(
         assert page.text_content("#set") == f"Of 90.0 % of photos the true name is among: {', '.join(names)}."
 
 
-def test_a_calibration_of_other_classes_is_refused(site_dir: Path, chromium: Path, tmp_path: Path) -> None:
+def test_a_calibration_of_other_classes_is_refused(site_dir: Path, browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "calibration.json").write_text(json.dumps(CALIBRATION | {"classes_sha256": "0"}))
     overlay = {"model": tmp_path / "model"}
-    with pytest.raises(TfpipeError, match="of other classes than"), open_page(site_dir, overlay, chromium):
+    with pytest.raises(TfpipeError, match="of other classes than"), open_page(site_dir, overlay, browser):
         pass

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diary import EMOTIONS, OWN, make_workspace, settings
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 from tokenizers import Tokenizer
 
 from tfpipe.core.config import Config, load_config
@@ -15,7 +15,7 @@ from tfpipe.core.errors import ConfigError
 from tfpipe.core.files import read_json
 from tfpipe.core.steps import build_graph
 from tfpipe.core.workspace import Workspace
-from tfpipe.exporters.browser import open_page
+from tfpipe.exporters.browser import open_browser, open_page
 from tfpipe.models.saving import load_card
 from tfpipe.stages import STEPS
 from tfpipe.stages.predict import iter_answers, iter_given
@@ -40,9 +40,16 @@ def student(workspace: Workspace) -> Config:
     return settings(workspace, "student")
 
 
+@pytest.fixture(scope="module")
+def browser(workspace: Workspace, chromium: Path) -> Iterator[Browser]:
+    """After the workspace's own, for a process has one at a time."""
+    with open_browser(chromium) as browser:
+        yield browser
+
+
 @pytest.fixture
-def page(workspace: Workspace, student: Config, chromium: Path) -> Iterator[Page]:
-    with open_page(workspace.exported_dir(student), {}, chromium) as page:
+def page(workspace: Workspace, student: Config, browser: Browser) -> Iterator[Page]:
+    with open_page(workspace.exported_dir(student), {}, browser) as page:
         yield page
 
 

@@ -9,8 +9,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from playwright.sync_api import Browser, Page, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
-from playwright.sync_api import Page, sync_playwright
 
 from tfpipe.core.errors import EnvironmentProblemError, TfpipeError
 
@@ -55,31 +55,49 @@ def find_chromium(configured: Path | None) -> Path:
 
 
 @contextmanager
-def open_page(site_dir: Path, overlay: dict[str, Path], chromium: Path, *, backend: str = "") -> Iterator[Page]:
+def open_browser(chromium: Path) -> Iterator[Browser]:
+    """Start the browser.
+
+    Raises:
+        TfpipeError: when it does not start.
+    """
+    with _in_a_sentence(), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+        yield browser
+        # Not after Ctrl-C, which has ended the driver already: it would complain of that on standard error.
+        browser.close()
+
+
+@contextmanager
+def open_page(site_dir: Path, overlay: dict[str, Path], browser: Browser, *, backend: str = "") -> Iterator[Page]:
     """Serve the site and open it, its model loaded.
 
     Args:
         site_dir: the exported site.
         overlay: first part of a URL's path → a folder that answers for it instead.
-        chromium: the browser.
+        browser: its profile is a fresh one for this page.
         backend: of TensorFlow.js, to be taken even if it is wrong; else the page chooses.
 
     Raises:
         AbsentBackendError: when the browser does not have it.
         TfpipeError: with the page's own sentence, when it does not get ready.
     """
-    with _serve(site_dir, overlay) as url, sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-            # What is served changes from page to page: nothing may answer in the server's place.
-            page = browser.new_page(service_workers="block")
-            page.set_default_timeout(READY_MS)
-            page.goto(f"{url}?backend={backend}" if backend else url)
-            _wait_until_ready(page)
-            yield page
-            browser.close()
-        except PlaywrightError as error:
-            raise TfpipeError(f"the page failed in {chromium}: {error.message.splitlines()[0]}") from None
+    with _in_a_sentence(), _serve(site_dir, overlay) as url:
+        # What is served changes from page to page: nothing may answer in the server's place.
+        page = browser.new_page(service_workers="block")
+        page.set_default_timeout(READY_MS)
+        page.goto(f"{url}?backend={backend}" if backend else url)
+        _wait_until_ready(page)
+        yield page
+        page.close()
+
+
+@contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    try:
+        yield
+    except PlaywrightError as error:
+        raise TfpipeError(f"the page failed in the browser: {error.message.splitlines()[0]}") from None
 
 
 def _wait_until_ready(page: Page) -> None:

@@ -18,7 +18,7 @@ from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import evaluation_batches
 from tfpipe.data.records import Records
-from tfpipe.exporters.browser import AbsentBackendError, find_chromium
+from tfpipe.exporters.browser import AbsentBackendError, find_chromium, open_browser
 from tfpipe.models.saving import load_card, load_model
 from tfpipe.quantization.precisions import in_float16
 from tfpipe.stages.portable import load_portable
@@ -74,14 +74,19 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     examples = _first_examples(config, workspace)
     calibration = read_json(workspace.page_calibration_path(config))
     expected = _expected(config, workspace, examples.inputs, calibration["temperature"])
-    count, counts = len(examples.tensors), _count_for_backends(config, len(examples.tensors))
-    num_answers = (len(get_args(Precision)) + 1) * count + sum(counts.values())
-    with TemporaryDirectory() as folder, progress(f"verify {config.name}", num_answers) as advance:
+    count = len(examples.tensors)
+    few, others = min(config.verify.backend_images, count), [name for name in config.verify.backends if name != FIRST]
+    num_answers = (len(get_args(Precision)) + 1) * count + few * len(others)
+    with (
+        TemporaryDirectory() as folder,
+        progress(f"verify {config.name}", num_answers) as advance,
+        open_browser(chromium) as browser,
+    ):
         kinds = KINDS[config.dataset_config.task]
         _write_inputs(examples, kinds, Path(folder))
         export_dir = workspace.step_dir(config, "export")
-        asked = Asked(workspace.exported_dir(config), export_dir, Path(folder), chromium, advance)
-        found = _ask(asked, kinds, count, counts)
+        asked = Asked(workspace.exported_dir(config), export_dir, Path(folder), browser, advance)
+        found = _ask(asked, config, count, few)
         metrics = _measure(expected, found, config, calibration["threshold"])
         metrics["backends"] = _measure_backends(expected[config.export.precision], found, asked, kinds[0])
     metrics |= _summary(metrics, found)
@@ -94,12 +99,6 @@ def run(config: Config, workspace: Workspace) -> Metrics:
     with atomic_open(step_dir / "waterfall.md") as file:
         file.write(waterfall.to_markdown(levels, config.things))
     return metrics | {"waterfall": [asdict(level) for level in levels]}
-
-
-def _count_for_backends(config: Config, count: int) -> dict[Backend, int]:
-    """The first is the page's own, and gets all examples."""
-    few = min(config.verify.backend_images, count)
-    return {backend: count if backend == FIRST else few for backend in config.verify.backends}
 
 
 def _first_examples(config: Config, workspace: Workspace) -> Examples:
@@ -136,15 +135,18 @@ def _write_inputs(examples: Examples, kinds: tuple[InputKind, InputKind], folder
             (folder / f"{number}.{kind}").write_bytes(written)
 
 
-def _ask(asked: Asked, kinds: tuple[InputKind, InputKind], count: int, counts: dict[Backend, int]) -> Found:
-    tensor, content = kinds
+def _ask(asked: Asked, config: Config, count: int, few: int) -> Found:
+    """All backends but the first, in which a photo can take a second in software, answer `few` examples."""
+    tensor, content = KINDS[config.dataset_config.task]
+    own = config.export.precision
     by_precision = {
-        precision: asked.ask(tensor, count, precision=precision, backend=FIRST) for precision in get_args(Precision)
+        precision: asked.ask(tensor, count, precision=None if precision == own else precision, backend=FIRST)
+        for precision in get_args(Precision)
     }
     by_backend: dict[Backend, Answers | None] = {}
-    for backend, few in counts.items():
+    for backend in config.verify.backends:
         try:
-            by_backend[backend] = asked.ask(tensor, few, backend=backend)
+            by_backend[backend] = by_precision[own] if backend == FIRST else asked.ask(tensor, few, backend=backend)
         except AbsentBackendError:
             by_backend[backend] = None
             asked.advance(few)

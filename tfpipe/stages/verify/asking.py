@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from playwright.sync_api import Browser
 
 from tfpipe.core.progress import Advance
 from tfpipe.core.settings import Precision
@@ -73,7 +74,7 @@ class Asked:
     """With the model in each precision."""
     inputs_dir: Path
     """`<number>.<kind>`; tensors are little-endian."""
-    chromium: Path
+    browser: Browser
     advance: Advance
 
     def ask(self, kind: InputKind, count: int, *, precision: Precision | None = None, backend: str = "") -> Answers:
@@ -88,7 +89,7 @@ class Asked:
         Raises:
             AbsentBackendError: when the browser does not have the backend.
         """
-        with open_page(self.site_dir, self._overlay(precision), self.chromium, backend=backend) as page:
+        with open_page(self.site_dir, self._overlay(precision), self.browser, backend=backend) as page:
             about = page.evaluate(ABOUT)
             page.evaluate(OBSERVE)
             num_tensors = page.evaluate("() => tfpipe.numTensors()")
@@ -112,7 +113,7 @@ class Asked:
             number: of the input.
             backend: that is wrong.
         """
-        with open_page(self.site_dir, self._overlay(None), self.chromium, backend=backend) as page:
+        with open_page(self.site_dir, self._overlay(None), self.browser, backend=backend) as page:
             found: dict[str, Any] | None = page.evaluate(DIVERGENCE, [f"verify/{number}.{kind}", REFERENCE])
             return found
 
