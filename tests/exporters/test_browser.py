@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +133,31 @@ def test_below_the_threshold_the_page_says_that_it_is_not_conclusive(
         assert page.text_content("#set") == f"Of 90.0 % of photos the true name is among: {', '.join(names)}."
 
 
-def test_a_calibration_of_other_classes_is_refused(site_dir: Path, browser: Browser, tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "calibration.json").write_text(json.dumps(CALIBRATION | {"classes_sha256": "0"}))
-    overlay = {"model": tmp_path / "model"}
-    with pytest.raises(TfpipeError, match="of other classes than"), open_page(site_dir, overlay, browser):
+def with_keys(**changes: Any) -> Callable[[bytes], bytes]:
+    """Other values in a JSON document."""
+    return lambda content: json.dumps(json.loads(content) | changes).encode()
+
+
+@pytest.mark.parametrize(
+    ("file", "spoil", "sentence"),
+    [
+        ("*.bin", lambda content: content[:-1], r"The weights are incomplete: \d+ bytes arrived, model\.json names"),
+        ("*.bin", lambda content: content + b"\0", r"The weights are incomplete: \d+ bytes arrived, model\.json names"),
+        ("classes.json", with_keys(classes=CLASSES[1:]), "has 5 outputs, but model/classes.json names 4 classes"),
+        (
+            "classes.json",
+            with_keys(classes=[*CLASSES, "Rosa"]),
+            "has 5 outputs, but model/classes.json names 6 classes",
+        ),
+        ("classes.json", lambda content: content[:-2], r"model/classes\.json is not valid JSON"),
+        ("calibration.json", with_keys(classes_sha256="0"), "is of other classes than"),
+        ("calibration.json", with_keys(temperature=0), "has the temperature 0"),
+    ],
+)
+def test_files_that_do_not_fit_together_are_told(
+    site_dir: Path, browser: Browser, tmp_path: Path, file: str, spoil: Callable[[bytes], bytes], sentence: str
+) -> None:
+    (path,) = (site_dir / "model").glob(file)
+    (tmp_path / path.name).write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(TfpipeError, match=sentence), open_page(site_dir, {"model": tmp_path}, browser):
         pass
