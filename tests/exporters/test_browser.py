@@ -15,7 +15,7 @@ from sites import CALIBRATION, CLASSES, SIZE, SPEC, expected_probs, make_jpeg, n
 from tfpipe.core.errors import EnvironmentProblemError, TfpipeError
 from tfpipe.core.inputs import input_from_json
 from tfpipe.data.views import centre_square, normalise
-from tfpipe.exporters.browser import NAMES, find_chromium, open_page
+from tfpipe.exporters.browser import NAMES, find_chromium, open_browser, open_page
 
 
 def copy_without(site_dir: Path, target: Path, missing: str) -> Path:
@@ -44,6 +44,14 @@ def test_a_browser_is_found_by_each_of_its_names(name: str, tmp_path: Path, monk
     (tmp_path / name).touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_chromium(None) == tmp_path / name
+
+
+def test_a_browser_that_does_not_start_is_named(tmp_path: Path) -> None:
+    """Before the first page here: a process has one browser at a time."""
+    (tmp_path / "chromium").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "chromium").chmod(0o755)
+    with pytest.raises(TfpipeError, match=r"the browser .*/chromium failed: BrowserType\.launch: "):
+        open_browser(tmp_path / "chromium").__enter__()
 
 
 def test_a_site_has_all_that_its_model_needs(site_dir: Path, exported: Any) -> None:

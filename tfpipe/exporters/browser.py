@@ -61,7 +61,7 @@ def open_browser(chromium: Path) -> Iterator[Browser]:
     Raises:
         TfpipeError: when it does not start.
     """
-    with _in_a_sentence(), sync_playwright() as playwright:
+    with _in_a_sentence(f"the browser {chromium} failed"), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
         yield browser
         # Not after Ctrl-C, which has ended the driver already: it would complain of that on standard error.
@@ -82,7 +82,7 @@ def open_page(site_dir: Path, overlay: dict[str, Path], browser: Browser, *, bac
         AbsentBackendError: when the browser does not have it.
         TfpipeError: with the page's own sentence, when it does not get ready.
     """
-    with _in_a_sentence(), _serve(site_dir, overlay) as url:
+    with _in_a_sentence("the page failed in the browser"), _serve(site_dir, overlay) as url:
         # What is served changes from page to page: nothing may answer in the server's place.
         page = browser.new_page(service_workers="block")
         page.set_default_timeout(READY_MS)
@@ -93,11 +93,11 @@ def open_page(site_dir: Path, overlay: dict[str, Path], browser: Browser, *, bac
 
 
 @contextmanager
-def _in_a_sentence() -> Iterator[None]:
+def _in_a_sentence(what: str) -> Iterator[None]:
     try:
         yield
     except PlaywrightError as error:
-        raise TfpipeError(f"the page failed in the browser: {error.message.splitlines()[0]}") from None
+        raise TfpipeError(f"{what}: {error.message.splitlines()[0]}") from None
 
 
 def _wait_until_ready(page: Page) -> None:
