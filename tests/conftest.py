@@ -8,6 +8,7 @@ from pathlib import Path
 
 # Before anything imports TensorFlow.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import tfpipe  # noqa: F401, I001 - sets variables that TensorFlow reads when it is imported
 
 import numpy as np
 import pytest
