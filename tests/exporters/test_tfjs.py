@@ -48,10 +48,10 @@ def test_a_saved_model_gives_the_logits_of_keras(exported: Any, images: np.ndarr
     loaded = tf.saved_model.load(exported.saved_model_dir)
     expected = exported.network(images, training=False).numpy()
     assert np.ptp(expected) > 0.1
-    np.testing.assert_allclose(loaded.serve(images), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(loaded.serve(images), expected, rtol=1e-5, atol=5e-5)
     signature = loaded.signatures["serving_default"]
     ((_, answer),) = signature(tf.constant(images)).items()
-    np.testing.assert_allclose(answer, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(answer, expected, rtol=1e-5, atol=5e-5)
 
 
 def test_a_saved_model_takes_any_number_of_images(exported: Any, images: np.ndarray) -> None:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +24,8 @@ SHUFFLE_BYTES = 2**30
 
 COPIES_APART = 10**6
 """View numbers between the copies of an example in one epoch: more than a run has epochs."""
+
+F = TypeVar("F", bound=Callable[..., tf.data.Dataset])
 
 Targets = dict[str, Any]
 """What a batch for distillation holds beside its images: tensors, and under `teacher_inputs` a tuple of them."""
@@ -68,6 +70,13 @@ class Epochs:
         return self.first_epoch * self.steps_per_epoch(num_examples) + self.first_step
 
 
+def _as_it_stands(function: F) -> F:
+    """Without AutoGraph: no `if` here asks a tensor, and to translate it all takes seconds of every process."""
+    kept: F = tf.autograph.experimental.do_not_convert(function)
+    return kept
+
+
+@_as_it_stands
 def training_batches(
     records: Records,
     model_input: ModelInput,
@@ -147,6 +156,7 @@ class LiveLabels:
         return {"teacher_weights": batch["teacher_weights"], "teacher_inputs": inputs}
 
 
+@_as_it_stands
 def distillation_batches(
     records: Records,
     model_input: ModelInput,
@@ -189,6 +199,7 @@ def distillation_batches(
     return _ready(ds.map(finish, tf.data.AUTOTUNE))
 
 
+@_as_it_stands
 def view_batches(
     records: Records,
     model_input: ModelInput,
@@ -235,6 +246,7 @@ def view_batches(
     return _ready(ds.map(lambda ids, views: (ids, finish(views)), tf.data.AUTOTUNE))
 
 
+@_as_it_stands
 def evaluation_batches(
     records: Records, model_input: ModelInput, *, batch_size: int, first: int = 0
 ) -> tf.data.Dataset:
@@ -273,9 +285,7 @@ def _in_epochs(
             ds = by_length(ds, epochs.batch_size, seed)
         return ds.skip(tf.where(epoch == epochs.first_epoch, tf.constant(done, tf.int64), 0))
 
-    # AutoGraph would only stumble over TFDS, which `one` calls into.
-    one_as_it_stands = tf.autograph.experimental.do_not_convert(one)
-    return tf.data.Dataset.range(epochs.first_epoch, epochs.epochs).flat_map(one_as_it_stands)
+    return tf.data.Dataset.range(epochs.first_epoch, epochs.epochs).flat_map(one)
 
 
 def _sampled(ds: tf.data.Dataset, epoch: tf.Tensor, epochs: Epochs) -> tf.data.Dataset:

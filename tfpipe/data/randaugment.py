@@ -40,11 +40,20 @@ def rand_augment(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.clip_by_value(images[0], 0.0, 255.0), pixels.shape)
 
 
+@tf.function(autograph=False)
 def _apply(choice: tf.Tensor, images: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
+    """A graph of its own: drawing ten operations takes a second, which once is enough for all views of a size."""
+
     def branch(operation: Operation) -> Callable[[], tf.Tensor]:
         return lambda: tf.ensure_shape(operation(images, strength), images.shape)
 
     return tf.switch_case(choice, [branch(operation) for operation in OPERATIONS.values()])
+
+
+def _equalize(images: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
+    """The one operation whose code asks `if` of a tensor."""
+    layer = _layer("equalization")
+    return tf.autograph.to_graph(type(layer).augment_images)(layer, images)
 
 
 def _solarize(images: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
@@ -90,7 +99,7 @@ LAYERS: dict[str, Callable[[Any], Any]] = {
 
 OPERATIONS: dict[str, Operation] = {
     "auto_contrast": lambda images, strength: _layer("auto_contrast").augment_images(images),
-    "equalize": lambda images, strength: _layer("equalization").augment_images(images),
+    "equalize": _equalize,
     "solarize": _solarize,
     "color": lambda images, strength: _layer("color").augment_images(images, 0.9 * strength),
     "contrast": lambda images, strength: _layer("contrast").augment_images(images, 1 + 0.8 * strength),

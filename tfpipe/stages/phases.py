@@ -288,7 +288,7 @@ def _find_accumulation_steps(config: Config, card: Card, share: int) -> int:
     network = _build(config.network, config, card)
     learner = Classifier(network, hard_loss=HardLoss())
     learner.compile(build_optimizer(config.training, learning_rate=0.0, weight_decay=0.0, epochs=1, steps_per_epoch=1))
-    step = tf.function(learner.train_step, reduce_retracing=True)
+    step = tf.function(learner.train_step, reduce_retracing=True, autograph=False)
 
     def try_step(size: int) -> None:
         step((blank_batch(card.model_input, size), tf.one_hot(tf.zeros(size, tf.int32), len(card.classes))))

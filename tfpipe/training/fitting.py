@@ -196,7 +196,7 @@ class _Run:
 def _compiled(learner: Learner, strategy: tf.distribute.Strategy, *, xla: bool) -> Step:
     """One step on all devices."""
 
-    @tf.function(jit_compile=xla or None, reduce_retracing=True)
+    @tf.function(jit_compile=xla or None, reduce_retracing=True, autograph=False)
     def step(batch: Any) -> None:
         strategy.run(learner.train_step, args=(batch,))
 
@@ -215,7 +215,7 @@ def _compiled_validation(
         for metric in metrics:
             metric.update_state(targets, logits)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def measure_on_all(batch: Any) -> None:
         strategy.run(measure, args=batch)
 

@@ -79,7 +79,7 @@ def iter_logits(folder: Path) -> Iterator[Array]:
 
 def compiled(network: keras.Model) -> Predict:
     """The network as a function, traced once for batches of any size."""
-    return tf.function(partial(network, training=False), reduce_retracing=True)
+    return tf.function(partial(network, training=False), reduce_retracing=True, autograph=False)
 
 
 def predict(

@@ -80,7 +80,7 @@ class Teacher:
         network, _ = load_model(self.path)
         positions, temperature = self.positions, self.header.calibration_temperature
 
-        @partial(tf.function, input_signature=[batch_spec(self.model_input)])
+        @partial(tf.function, input_signature=[batch_spec(self.model_input)], autograph=False)
         def predict(inputs: tf.Tensor) -> tf.Tensor:
             return align(tf.cast(network(inputs, training=False), tf.float32), positions) / temperature
 

@@ -157,7 +157,7 @@ def _to_sparse(teacher: Teacher) -> ToSparse:
     predict = teacher.load() if model_input else lambda logits: logits / header.calibration_temperature
     spec = batch_spec(model_input) if model_input else tf.TensorSpec((None, header.num_classes), tf.float32)
 
-    @tf.function(input_signature=[spec])
+    @tf.function(input_signature=[spec], autograph=False)
     def to_sparse(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return sparsify(predict(batch), header.kept, header.temperature).tensors()
 
