@@ -8,6 +8,8 @@ from pathlib import Path
 
 # Before anything imports TensorFlow.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+# As a run that is deterministic sets it.
+os.environ["TF_NUM_INTEROP_THREADS"] = "1"
 import tfpipe  # noqa: F401, I001 - sets variables that TensorFlow reads when it is imported
 
 import numpy as np

@@ -231,7 +231,8 @@ def test_what_did_not_help_is_said_and_a_criterion_can_refuse_it(
 ) -> None:
     """A soft loss that counts next to nothing."""
     weights = "distillation.loss_weights={kl_divergence: 1e-9, cross_entropy: 1}"
-    _, config, metrics = run(labelled, tmp_path / "workspace", WITH_BASELINE, weights, "training.epochs=2")
+    short = "training.epochs=1", "finetune.epochs=0"
+    _, config, metrics = run(labelled, tmp_path / "workspace", WITH_BASELINE, weights, *short)
     assert metrics["gain"]["helped"] is False
     assert "distillation did not help: student has" in capsys.readouterr().err
     wanted = config.model_copy(update={"criteria": {"distill": {"gain.top1_difference": ">= 0.008"}}})

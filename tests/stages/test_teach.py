@@ -96,7 +96,8 @@ def history(folder: Path, name: str) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize("name", KILLED)
 def test_kills_at_random_moments_change_nothing(packed: Path, tmp_path: Path, name: str) -> None:
-    undisturbed = teach(shutil.copytree(packed, tmp_path / "undisturbed"), name)
+    with chdir(shutil.copytree(packed, tmp_path / "undisturbed")):
+        undisturbed = run_step("teach", Path(f"{name}.yaml"))
     folder = shutil.copytree(packed, tmp_path / "killed")
     step_dir = folder / "runs" / name / "teach"
     draw = random.Random(5)
