@@ -85,6 +85,7 @@ def teach(folder: Path, name: str) -> dict[str, Any]:
     process = start(folder, name)
     _, told = process.communicate()
     assert process.returncode == 0, told
+    assert "XLA" not in told
     found: dict[str, Any] = read_json(folder / "runs" / name / "teach" / "metrics.json")
     return found
 

@@ -1,8 +1,11 @@
 """Functions of single numbers, over a tensor in one pass, on a CPU."""
 
 from collections.abc import Callable
+from functools import cache
 
 import tensorflow as tf
+
+from tfpipe.core.progress import native_silence
 
 Function = Callable[[tf.Tensor], tf.Tensor]
 
@@ -28,9 +31,17 @@ def fused(function: Function) -> Function:
 
     @tf.custom_gradient
     def run(values: tf.Tensor) -> tuple[tf.Tensor, Function]:
+        _let_xla_greet()
         return forward(values), lambda upstream: backward(values, upstream)
 
     def choose(values: tf.Tensor) -> tf.Tensor:
         return function(values) if tf.config.list_physical_devices("GPU") else run(values)
 
     return choose
+
+
+@cache
+def _let_xla_greet() -> None:
+    """It does, on standard error, when it first compiles, and no variable hides that."""
+    with tf.init_scope(), native_silence():
+        tf.function(lambda: tf.zeros(()), jit_compile=True)()
