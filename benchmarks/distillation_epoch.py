@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.table import Table
 
-NUM_IMAGES, IMAGE_SIDE, IMAGE_SIZE, BATCH, EPOCHS = 1500, 128, 96, 64, 3
+NUM_IMAGES, IMAGE_SIDE, IMAGE_SIZE, BATCH, EPOCHS, RUNS = 1500, 128, 96, 64, 3, 2
 TEMPERATURE, SEED = 3.0, 1
 TEACHER = "vit_micro_patch12_96"
 """Herbarium's own. Its weights make no difference to the time that it takes."""
@@ -32,8 +32,10 @@ def measure(folder: Path) -> list[Table]:
     from benchmarks.input_pipeline import draw_records
 
     records = draw_records(folder / "distillation", NUM_IMAGES, IMAGE_SIDE)
-    figures = {name: _run(records.directory, way) for name, way in WAYS.items()}
-    how = f"MobileNetV2 0.35 at {IMAGE_SIZE} px, batches of {BATCH}, the best of {EPOCHS} epochs."
+    # In turns: a machine that others share is faster in one minute than in the next.
+    runs = [{name: _run(records.directory, way) for name, way in WAYS.items()} for _ in range(RUNS)]
+    figures = {name: max(run[name] for run in runs) for name in WAYS}
+    how = f"MobileNetV2 0.35 at {IMAGE_SIZE} px, batches of {BATCH}, the best of {EPOCHS} epochs, {RUNS} runs in turns."
     live, stored = "distillation from a live ViT", "distillation from stored labels"
     against = {live: figures[live], stored: figures[stored]}
     return [
