@@ -333,3 +333,12 @@ def test_overrides_and_force_reach_the_step(config: Path) -> None:
     assert moved.exit_code == 0
     assert (config.parent / "data" / "e" / "raw.jsonl").is_file()
     assert read_json(config.parent / "runs" / "x" / "snapshot" / "state.json")["settings"]["seed"] == 7
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
+def test_onednn_is_on_unless_a_person_says_otherwise(given: dict[str, str], expected: str) -> None:
+    script = "import tfpipe, os; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    paths = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", script]
+    told = subprocess.run(command, check=True, env=paths | given, stdout=subprocess.PIPE, text=True)
+    assert told.stdout == f"{expected}\n"

@@ -168,6 +168,19 @@ def test_two_workers_do_what_one_does_and_go_on_after_one_has_died(packed: Path,
             np.testing.assert_allclose(two[what], one[what], rtol=2e-4, err_msg=f"{what} of epoch {one['epoch']}")
 
 
+def test_a_deterministic_run_computes_one_operation_at_a_time(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow reads the variable when it starts; these tests' own process has it from the beginning."""
+    monkeypatch.chdir(packed)
+    monkeypatch.delenv("TF_NUM_INTEROP_THREADS")
+    run_step("pack", Path("dataset.yaml"), ("deterministic=false",))
+    assert "TF_NUM_INTEROP_THREADS" not in os.environ
+    run_step("pack", Path("dataset.yaml"))
+    assert os.environ["TF_NUM_INTEROP_THREADS"] == "1"
+    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "2")
+    run_step("pack", Path("dataset.yaml"))
+    assert os.environ["TF_NUM_INTEROP_THREADS"] == "2"
+
+
 def test_workers_are_for_training(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tfpipe.core.errors import ConfigError
 
