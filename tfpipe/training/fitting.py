@@ -209,6 +209,9 @@ def _compiled_validation(
     """A function that passes over the validation batches, on all devices."""
     loss = keras.metrics.CategoricalCrossentropy("loss", from_logits=True)
     metrics = [loss, *build_metrics(), keras.metrics.F1Score("macro", name="f1")]
+    # Some make their variables at the first batch. Within the function below, it would be drawn twice for that.
+    nothing = tf.zeros((1, network.output_shape[-1]))
+    strategy.run(lambda: [metric.update_state(nothing, nothing) for metric in metrics])
 
     def measure(inputs: tf.Tensor, targets: tf.Tensor) -> None:
         logits = network(inputs, training=False)
