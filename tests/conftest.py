@@ -1,5 +1,6 @@
 """What all tests share: a quiet TensorFlow, fixed seeds, real data where it is to be had."""
 
+import gc
 import os
 import random
 import signal
@@ -20,6 +21,13 @@ import pytest
 def seeded() -> None:
     random.seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_stays_is_not_searched_again() -> None:
+    """TensorFlow alone is half a million objects, which each `keras.utils.clear_session` would go through."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
