@@ -78,6 +78,7 @@ def test_float32_comes_back_with_the_same_weights(name: str) -> None:
     plain = as_float32(mixed)
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
     assert set(policies(plain).values()) == {"float32"}
+    assert as_float32(plain) is plain
     images = make_images()
     answers = plain(images, training=False).numpy()
     np.testing.assert_allclose(answers, never_mixed(images, training=False), atol=1e-6)

@@ -6,8 +6,13 @@ import keras
 
 
 def as_float32(network: keras.Model) -> keras.Model:
-    """The same network and weights with all arithmetic in float32, as TensorFlow.js needs it."""
+    """The same network and weights with all arithmetic in float32, as TensorFlow.js needs it.
+
+    One that has it already is returned as it is.
+    """
     config = keras.saving.serialize_keras_object(network)
+    if _in_float32(config) == config:
+        return network
     # Layers without a policy of their own would take the global one.
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
@@ -26,5 +31,5 @@ def _in_float32(config: Any) -> Any:
     if not isinstance(config, dict):
         return config
     if config.get("class_name") == "DTypePolicy":
-        return config | {"config": {"name": "float32"}}
+        return config | {"config": config["config"] | {"name": "float32"}}
     return {key: _in_float32(part) for key, part in config.items()}
