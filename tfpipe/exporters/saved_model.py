@@ -26,6 +26,7 @@ def export_saved_model(network: keras.Model, target: Path) -> None:
     module.serve = tf.function(
         lambda inputs: network(inputs, training=False),
         input_signature=[tf.TensorSpec(given.shape, given.dtype, name=given.name)],
+        autograph=False,
     )
     with atomic_path(target) as folder, native_silence():
         tf.saved_model.save(module, str(folder), signatures=module.serve)
