@@ -9,10 +9,10 @@ demo: setup browser
 	$(BIN)/tfpipe run --config configs/student.yaml
 	@echo "Open the page: $(BIN)/python -m http.server --directory exported/student 8000, then http://localhost:8000"
 
-# Three processes: much of a test is TensorFlow tracing graphs, on one core, or waiting for a browser. The tests of a file
-# share costly fixtures, and the files keep their order: by default those of few tests, the slowest, would come last.
+# Three processes: much of a test is TensorFlow tracing graphs, on one core, or waiting for a browser. tests/conftest.py says
+# which tests stay together; they keep their order: by default the smallest groups, which are the slowest, would come last.
 test: setup browser
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .

@@ -17,6 +17,18 @@ import numpy as np
 import pytest
 
 
+TOGETHER = ("exporters",)
+"""Folders whose files share what is costly to make."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which tests one of several processes does: those of a file, or of a folder."""
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder in TOGETHER else item.path.stem))
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     random.seed(0)
