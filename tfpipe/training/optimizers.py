@@ -154,8 +154,8 @@ class LayerWise(keras.optimizers.Optimizer):
 class FusedStep(keras.optimizers.Adam):
     """Keras's step as TensorFlow's one operation for it, to be inherited before one of Keras's Adams.
 
-    Keras writes some fifteen operations for each variable, which a network of 158 pays for whenever its graph is
-    drawn, and at every step. The formula is the same (Kingma 2014, the end of §2), to a float's rounding.
+    Keras writes some fifteen operations for each variable, for which a network of 158 pays whenever its graph is drawn.
+    The formula is the same (Kingma 2014, the end of §2), to a float's rounding.
     """
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
