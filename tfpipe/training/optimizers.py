@@ -176,7 +176,7 @@ class FusedStep(keras.optimizers.Adam):
         )
 
 
-class Adam(LayerWise, FusedStep, keras.optimizers.Adam):
+class Adam(LayerWise, FusedStep):
     """Kingma 2014; its weight decay is decoupled as well."""
 
 
