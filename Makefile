@@ -9,8 +9,8 @@ demo: setup browser
 	$(BIN)/tfpipe run --config configs/student.yaml
 	@echo "Open the page: $(BIN)/python -m http.server --directory exported/student 8000, then http://localhost:8000"
 
-# Three processes: much of a test is TensorFlow tracing graphs, on one core, or waiting for a browser. tests/conftest.py says
-# which tests stay together; they keep their order: by default the smallest groups, which are the slowest, would come last.
+# Three processes: much of a test is TensorFlow tracing graphs, on one core, or waiting for a browser. Which tests stay
+# together, tests/conftest.py says; they keep their order: by default the smallest groups, the slowest, would come last.
 test: setup browser
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 

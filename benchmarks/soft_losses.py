@@ -4,10 +4,10 @@
 
 Of each seed a teacher, and a student for each loss and each kind of views: 24, each of the settings' epochs, without
 fine-tuning, so that only the distillation differs. On the flowers and two cores some 5 minutes a student (estimated),
-with `benchmarks/flowers_small` one to two; `--losses` and `--views` pick a part. What is trained stays trained: the
-same command goes on after an interruption, and more seeds add to the table, which is written to
-benchmarks/SOFT_LOSSES.md after every seed. Differences are paired: the data, the split, the teacher and the first
-weights of a seed are the same for all losses and views.
+with `benchmarks/flowers_small` one to two, with `benchmarks/herbarium_small` some two; `--losses` and `--views` pick a
+part. What is trained stays trained: the same command goes on after an interruption, and more seeds add to the table,
+which is written to benchmarks/SOFT_LOSSES.md after every seed. Differences are paired: the data, the split, the teacher
+and the first weights of a seed are the same for all losses and views.
 """
 
 import argparse
