@@ -1,7 +1,7 @@
 """A step of distillation from stored labels, on a batch that lies ready, against PyTorch and timm.
 
-Each way is a process of its own: `python -m benchmarks.distillation_step <way as JSON>`. PyTorch and timm come with
-the extra `judge`; without them there is nothing to compare.
+Each way is a process of its own: `python -m benchmarks.distillation_step <way as JSON>`. PyTorch comes with the extra
+`judge`, timm does not: its torchvision must be of the same build as PyTorch. Without timm there is nothing to compare.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Steps of a network on images that lie ready: by precision, memory, with oneDNN, and against PyTorch and timm.
 
-Each way is a process of its own: `python -m benchmarks.network_speed <way as JSON>`. PyTorch and timm come with
-the extra `judge`; without them the comparison is left out.
+Each way is a process of its own: `python -m benchmarks.network_speed <way as JSON>`. PyTorch comes with the extra
+`judge`, timm does not: its torchvision must be of the same build as PyTorch. Without timm the comparison is left out.
 """
 
 import json

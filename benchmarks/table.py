@@ -1,6 +1,12 @@
 """A benchmark's result: a baseline, and others beside it."""
 
+import os
+import platform
 from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+MARK = "\n## "
 
 
 @dataclass(frozen=True)
@@ -13,8 +19,16 @@ class Table:
     figures: dict[str, float]
 
     def to_markdown(self) -> str:
-        """A section with a table."""
+        """A section with a table, which says when it was made, and on what."""
         baseline = next(iter(self.figures.values()))
         rows = [f"| {name} | {figure:,.4g} | {figure / baseline:.2f} |" for name, figure in self.figures.items()]
         head = f"| | {self.unit} | ratio |\n|---|---:|---:|\n"
-        return f"\n## {self.title}\n\n{self.how}\n\n{head}" + "\n".join(rows) + "\n"
+        where = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        opening = f"{MARK}{self.title}\n\n{self.how} {date.today().isoformat()}, {where}.\n\n"
+        return opening + head + "\n".join(rows) + "\n"
+
+
+def read_sections(path: Path) -> dict[str, str]:
+    """Title → section, of a file that has such tables."""
+    parts = path.read_text(encoding="utf-8").split(MARK)[1:]
+    return {part.partition("\n")[0]: MARK + part for part in parts}
