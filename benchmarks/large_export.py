@@ -93,6 +93,7 @@ def _export(folder: Path, rank: int | None) -> dict[str, float]:
     for name in ("model.tflite", "manifest.yaml"):
         (folder / name).touch()
     site = Site(
+        task="image",
         title="Many classes",
         description="",
         classes=classes,

@@ -38,7 +38,7 @@ FIELDS = "{label: latin_name, url: image_url, group: plant_id}"
 
 def measure(folder: Path, sizes: tuple[int, ...] = SIZES) -> list[Table]:
     """The best of some passes over the second size, and peak memory for each."""
-    with _server(folder / "mongodb") as address, MongoClient(address) as client:
+    with _server(folder / "mongodb") as address, _client(address) as client:
         for size in sizes:
             _fill(client, size)
         speed = _speed(folder, address, sizes[1])
@@ -56,12 +56,12 @@ def _speed(folder: Path, address: str, size: int) -> dict[str, float]:
     collection = f"plants{size}"
 
     def bare() -> None:
-        with MongoClient(address) as client:
+        with _client(address) as client:
             for _ in client.garden[collection].find():
                 pass
 
     def in_order() -> None:
-        with MongoClient(address) as client:
+        with _client(address) as client:
             for _ in client.garden[collection].find().sort("_id", 1):
                 pass
 
@@ -95,6 +95,11 @@ def _settings(folder: Path, address: str, size: int) -> Path:
     return path
 
 
+def _client(address: str) -> MongoClient[dict[str, Any]]:
+    """Which waits for a server that is just starting."""
+    return MongoClient(address, serverSelectionTimeoutMS=60_000)
+
+
 def _fill(client: MongoClient[dict[str, Any]], size: int) -> None:
     for first in range(0, size, BATCH):
         numbers = range(first, min(first + BATCH, size))
@@ -121,11 +126,19 @@ def _document(number: int) -> dict[str, Any]:
 def _server(folder: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    command = [PROGRAMS / "secantusd-py", "--port", str(port), "--storage-path", folder, "--log-level", "ERROR"]
+    command = [
+        str(PROGRAMS / "secantusd-py"),
+        "--port",
+        str(port),
+        "--storage-path",
+        str(folder),
+        "--log-level",
+        "ERROR",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         address = f"mongodb://127.0.0.1:{port}"
-        with MongoClient(address, serverSelectionTimeoutMS=60_000) as client:
+        with _client(address) as client:
             client.admin.command("ping")
         yield address
     finally:

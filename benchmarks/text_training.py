@@ -54,7 +54,7 @@ def draw(folder: Path) -> None:
     from tokenizers import ByteLevelBPETokenizer
 
     from tfpipe.data.records import write_records
-    from tfpipe.data.workers import LOCAL, Runner
+    from tfpipe.data.workers import Runner
 
     rng = np.random.default_rng(0)
     letters = np.array(list("etaoinshrdlu"))
@@ -70,7 +70,7 @@ def draw(folder: Path) -> None:
     (folder / "splits.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     write_records(
         folder / "splits.jsonl", folder / "texts" / "1.0.0", task="text", classes=CLASSES, num_shards=1,
-        title="texts", runner=Runner(LOCAL, {}),
+        title="texts", runner=Runner(),
     )  # fmt: skip
     tokenizer = ByteLevelBPETokenizer()
     tokenizer.train_from_iterator(texts, 4000, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
@@ -150,7 +150,7 @@ def _best_fit(network: Any, batches: Any, steps: int) -> float:
 
 def _of_theirs(folder: Path, *, by_length: bool = False) -> float:
     import torch
-    from tokenizers.implementations import ByteLevelBPETokenizer
+    from tokenizers import ByteLevelBPETokenizer
     from tokenizers.processors import RobertaProcessing
     from transformers import RobertaConfig, RobertaForSequenceClassification
 
@@ -158,8 +158,8 @@ def _of_theirs(folder: Path, *, by_length: bool = False) -> float:
     torch.manual_seed(1)
     rows = [json.loads(line) for line in (folder / "splits.jsonl").read_text(encoding="utf-8").splitlines()]
     tokenizer = ByteLevelBPETokenizer.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
-    marks = [(name, tokenizer.token_to_id(name)) for name in ("</s>", "<s>")]
-    tokenizer._tokenizer.post_processor = RobertaProcessing(*marks)
+    sep, cls = ((name, tokenizer.token_to_id(name)) for name in ("</s>", "<s>"))
+    tokenizer._tokenizer.post_processor = RobertaProcessing(sep, cls)
     tokenizer.enable_truncation(MAX_LENGTH)
     pad_id = tokenizer.token_to_id("<pad>")
     tokenizer.enable_padding(pad_id=pad_id, pad_token="<pad>", pad_to_multiple_of=8)
@@ -194,11 +194,11 @@ def _best_epoch(rows: list[dict[str, str]], step: Callable[[list[dict[str, str]]
 
 def _iter_parts(rows: list[dict[str, str]], epoch: int, *, by_length: bool) -> Iterator[list[dict[str, str]]]:
     """As transformers' `group_by_length` has them: sorted within 50 batches."""
-    order = np.random.default_rng(epoch).permutation(len(rows))
+    order = np.random.default_rng(epoch).permutation(len(rows)).tolist()
     for start in range(0, len(order), 50 * BATCH):
         window = order[start : start + 50 * BATCH]
         if by_length:
-            window = sorted(window, key=lambda number: len(rows[number]["text"]))
+            window.sort(key=lambda number: len(rows[number]["text"]))
         for first in range(0, len(window) - BATCH + 1, BATCH):
             yield [rows[number] for number in window[first : first + BATCH]]
 

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.table import Table
 
 NUM_IMAGES, IMAGE_SIDE, IMAGE_SIZE, BATCH, EPOCHS = 900, 256, 128, 32, 4
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "Keras fit, ready batches": {"bare": True},
     "ours, ready batches": {"ready": True},
     "ours, from records": {},
