@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -23,7 +24,7 @@ from tfpipe.data.looks import look_batches
 from tfpipe.data.records import Records
 from tfpipe.models.saving import load_model
 from tfpipe.stages import STEPS, evaluate
-from tfpipe.stages.evaluate.predictions import load_predictions
+from tfpipe.stages.evaluate.predictions import compiled, load_predictions
 
 CLASSES = sorted(SIZES)
 BLIND = ((-1, -1, 1), (1, -1, 1), (-1, 1, -1))
@@ -310,3 +311,18 @@ def test_what_leads_nowhere_is_refused_before_anything_runs(
 def test_one_network_is_right_more_often(metrics: dict[str, Any]) -> None:
     """Where these tests would tell nothing if both networks were alike, or never wrong."""
     assert 1 > metrics["top1_accuracy"] > 0.75 > metrics["against"]["other"]["top1_accuracy"]["that"] > 0
+
+
+def test_a_network_is_drawn_once_for_batches_of_any_size() -> None:
+    drawn: list[int | None] = []
+
+    class Told(keras.layers.Layer):
+        def call(self, inputs: tf.Tensor) -> tf.Tensor:
+            drawn.append(inputs.shape[0])
+            return inputs
+
+    ask = compiled(keras.Sequential([keras.Input((3,)), Told()]))
+    drawn.clear()
+    for size in (4, 4, 3, 1):
+        assert ask(tf.zeros((size, 3))).shape == (size, 3)
+    assert drawn == [None]

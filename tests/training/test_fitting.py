@@ -205,6 +205,22 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(whole: Ru
     assert any((left != right).any() for left, right in zip(others, whole.weights, strict=True))
 
 
+def test_validation_is_drawn_once(tmp_path: Path) -> None:
+    """Though its last batch is shorter, and some metrics make their variables at the first."""
+    drawn: list[bool] = []
+
+    class Told(keras.layers.Layer):
+        def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+            drawn.append(bool(training))
+            return inputs
+
+    network = keras.Sequential([keras.Input((FEATURES,)), Told(), keras.layers.Dense(CLASSES)])
+    classifier = make_classifier(network, 0.1)
+    drawn.clear()
+    fit(classifier, batches_from, validation(), make_plan(tmp_path), Saves(), ONE_DEVICE)
+    assert drawn.count(False) == 1
+
+
 def test_a_step_that_does_not_fit_into_memory_ends_in_a_sentence(tmp_path: Path) -> None:
     class TooLarge(Classifier):
         def losses_of(self, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

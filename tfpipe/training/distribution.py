@@ -32,7 +32,7 @@ def build_strategy(name: str) -> tf.distribute.Strategy:
     return _mirrored() if len(tf.config.list_logical_devices("GPU")) > 1 else _one_device()
 
 
-def spread(strategy: tf.distribute.Strategy, ds: tf.data.Dataset) -> Iterable[object]:
+def spread(strategy: tf.distribute.Strategy, ds: tf.data.Dataset) -> tf.data.Dataset:
     """Batches of this worker, each cut into as many equal parts as it has replicas, in their order."""
     replicas = strategy.num_replicas_in_sync // this_worker().num_workers
     if strategy.num_replicas_in_sync == 1:
@@ -41,7 +41,7 @@ def spread(strategy: tf.distribute.Strategy, ds: tf.data.Dataset) -> Iterable[ob
     return strategy.distribute_datasets_from_function(lambda _: cut.prefetch(2 * replicas))
 
 
-def share_out(strategy: tf.distribute.Strategy, ds: tf.data.Dataset) -> Iterable[object]:
+def share_out(strategy: tf.distribute.Strategy, ds: tf.data.Dataset) -> tf.data.Dataset:
     """Batches of a whole, the last perhaps smaller, cut between all replicas of all workers."""
     if strategy.num_replicas_in_sync == 1:
         return ds

@@ -81,8 +81,9 @@ def fit(
     left = (plan.epochs - done.epoch) * plan.steps_per_epoch - done.step
     with telling_who_is_gone(), _telling_of_memory(), _listening() as told, progress(plan.title, left) as advance:
         batches = iter(spread(strategy, batches_from(done.epoch, done.step)))
+        step = _compiled(learner, strategy, batches.element_spec, xla=plan.xla)
         while not run.is_over:
-            run.finish_steps(batches, told, advance)
+            run.finish_steps(step, batches, told, advance)
             run.end_epoch()
     return done
 
@@ -117,7 +118,6 @@ class _Run:
         self.save = save
         self.strategy = strategy
         self.done = done
-        self.step = _compiled(learner, strategy, xla=plan.xla)
         self.validate = _compiled_validation(learner.network, validation, strategy)
         self.any_says = build_vote(strategy)
         self.saved_at = time.monotonic()
@@ -128,12 +128,12 @@ class _Run:
         plan, done = self.plan, self.done
         return done.epoch >= plan.epochs or (plan.patience is not None and done.stale_epochs >= plan.patience)
 
-    def finish_steps(self, batches: Iterator[Any], told: _Told, advance: Advance) -> None:
+    def finish_steps(self, step: Step, batches: Iterator[Any], told: _Told, advance: Advance) -> None:
         """The rest of the epoch."""
         done, plan = self.done, self.plan
         note = _note(done, plan)
         while done.step < plan.steps_per_epoch:
-            self.step(next(batches))
+            step(next(batches))
             done.step += 1
             advance(1, note)
             self._log_step()
@@ -193,10 +193,10 @@ class _Run:
         self.saved_at = time.monotonic()
 
 
-def _compiled(learner: Learner, strategy: tf.distribute.Strategy, *, xla: bool) -> Step:
-    """One step on all devices."""
+def _compiled(learner: Learner, strategy: tf.distribute.Strategy, spec: Any, *, xla: bool) -> Step:
+    """One step on all devices, for batches that `spec` describes, drawn once."""
 
-    @tf.function(jit_compile=xla or None, reduce_retracing=True, autograph=False)
+    @tf.function(input_signature=[spec], jit_compile=xla or None, autograph=False)
     def step(batch: Any) -> None:
         strategy.run(learner.train_step, args=(batch,))
 
@@ -218,14 +218,16 @@ def _compiled_validation(
         for metric in metrics:
             metric.update_state(targets, logits)
 
-    @tf.function(reduce_retracing=True, autograph=False)
+    batches = share_out(strategy, validation)
+
+    @tf.function(input_signature=[batches.element_spec], autograph=False)
     def measure_on_all(batch: Any) -> None:
         strategy.run(measure, args=batch)
 
     def validate() -> dict[str, float]:
         for metric in metrics:
             metric.reset_state()
-        for batch in share_out(strategy, validation):
+        for batch in batches:
             measure_on_all(batch)
         return {f"val_{metric.name}": float(metric.result()) for metric in metrics}
 

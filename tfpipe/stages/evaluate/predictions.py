@@ -79,7 +79,9 @@ def iter_logits(folder: Path) -> Iterator[Array]:
 
 def compiled(network: keras.Model) -> Predict:
     """The network as a function, traced once for batches of any size."""
-    return tf.function(partial(network, training=False), reduce_retracing=True, autograph=False)
+    (inputs,) = network.inputs
+    spec = tf.TensorSpec(inputs.shape, inputs.dtype)
+    return tf.function(partial(network, training=False), input_signature=[spec], autograph=False)
 
 
 def predict(
