@@ -6,8 +6,8 @@ Of each seed a teacher, and a student for each loss and each kind of views: 24, 
 fine-tuning, so that only the distillation differs. On the flowers and two cores some 5 minutes a student (estimated),
 with `benchmarks/flowers_small` one to two, with `benchmarks/herbarium_small` some two; `--losses` and `--views` pick a
 part. What is trained stays trained: the same command goes on after an interruption, and more seeds add to the table,
-which is written to benchmarks/SOFT_LOSSES.md after every seed. Differences are paired: the data, the split, the teacher
-and the first weights of a seed are the same for all losses and views.
+which is written to benchmarks/SOFT_LOSSES_<FOLDER>.md after every seed. Differences are paired: the data, the split,
+the teacher and the first weights of a seed are the same for all losses and views.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--losses", nargs="+", choices=[name for name in LOSSES if name != REFERENCE])
     parser.add_argument("--views", nargs="+", choices=VIEWS, default=list(VIEWS))
     parser.add_argument("--epochs", type=int, help="other than the settings have")
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("SOFT_LOSSES.md"))
+    parser.add_argument("--output", type=Path, help="other than benchmarks/SOFT_LOSSES_<FOLDER>.md")
     arguments = parser.parse_args()
     losses = [REFERENCE, *(arguments.losses or list(LOSSES)[1:])]
     comparison = Comparison("Losses and views", "A column for each kind of `label.views`.")
@@ -95,12 +95,14 @@ def _report(comparison: Comparison, of_teachers: list[float], arguments: argpars
         f"{f' --epochs {arguments.epochs}' if arguments.epochs else ''}"
     )
     heading = (
-        f"# Soft losses\n\n`{command}`, {date.today().isoformat()}. Top-1 in percent on the test split: mean ± "
-        f"standard deviation over seeds; differences are to {REFERENCE} on the same views, seed by seed. With so few "
-        f"seeds, a difference smaller than its spread is none. The teacher has {spread(of_teachers)}.\n"
+        f"# Soft losses, {arguments.folder.name}\n\n`{command}`, {date.today().isoformat()}. Top-1 in percent on the "
+        f"test split: mean ± standard deviation over seeds; differences are to {REFERENCE} on the same views, seed by "
+        "seed. With so few seeds, a difference smaller than its spread is none. The teacher has "
+        f"{spread(of_teachers)}.\n"
     )
-    arguments.output.write_text(heading + comparison.to_markdown(), encoding="utf-8")
-    print(arguments.output.read_text(encoding="utf-8"), flush=True)
+    output = arguments.output or Path(__file__).with_name(f"SOFT_LOSSES_{arguments.folder.name.upper()}.md")
+    output.write_text(heading + comparison.to_markdown(), encoding="utf-8")
+    print(output.read_text(encoding="utf-8"), flush=True)
 
 
 if __name__ == "__main__":
