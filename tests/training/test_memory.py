@@ -1,5 +1,7 @@
 """How many examples fit, told from two small steps."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -23,8 +25,34 @@ def test_the_largest_is_that_whose_peak_is_within_a_share_of_what_is_free(
     assert largest_that_fits(hungry, [1, 2, 4, 8, 16, 32]) == expected
 
 
-def test_what_is_free_shrinks_by_what_is_taken() -> None:
-    before = free_bytes()
-    taken = np.ones(1000 * MIB, np.uint8)
-    assert before - free_bytes() > 500 * MIB  # the kernel keeps some hundred MiB of freed pages that it counts as taken
-    assert taken[0] == 1
+def machine(root: Path, available_mib: int, own: str = "/", **groups: dict[str, str]) -> Path:
+    """The kernel's files of a machine, with `groups` as folder → file → text."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/meminfo").write_text(f"MemTotal: 999999 kB\nMemAvailable: {available_mib * 1024} kB\nBuffers: 5 kB\n")
+    (root / "proc/self/cgroup").write_text(f"4:memory:/elsewhere\n0::{own}\n")
+    for name, files in groups.items():
+        group = root / "sys/fs/cgroup" / name
+        group.mkdir(parents=True, exist_ok=True)
+        for file, text in files.items():
+            (group / f"memory.{file}").write_text(text + "\n")
+    return root
+
+
+def limited(most: str, current_mib: int, of_files_mib: int = 0) -> dict[str, str]:
+    stat = f"anon 7\ninactive_file {of_files_mib * MIB}\nworkingset_refault_file 3"
+    return {"max": most, "current": str(current_mib * MIB), "stat": stat}
+
+
+def test_what_is_free_is_what_the_machine_says(tmp_path: Path) -> None:
+    assert free_bytes(machine(tmp_path, 800)) == 800 * MIB
+    assert 0 < free_bytes() < 2**50
+
+
+def test_a_container_that_has_less_counts_and_what_it_keeps_of_files_is_free(tmp_path: Path) -> None:
+    root = machine(tmp_path, 800, **{".": limited(str(500 * MIB), 450, 300)})
+    assert free_bytes(root) == (500 - 450 + 300) * MIB
+
+
+def test_of_groups_within_groups_the_narrowest_counts(tmp_path: Path) -> None:
+    groups = {"slurm": limited(str(700 * MIB), 100), "slurm/job": limited("max", 90), "other": limited("1", 0)}
+    assert free_bytes(machine(tmp_path, 800, "/slurm/job", **groups)) == 600 * MIB
