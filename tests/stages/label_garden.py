@@ -9,14 +9,18 @@ import numpy as np
 import yaml
 from colours import COLOURS, SIDE, photo
 
+from tfpipe.core.cluster import Share
 from tfpipe.core.inputs import ImageInput
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.rows import Row, write_rows
+from tfpipe.labels.header import LabelHeader
+from tfpipe.labels.store import iter_shards
 from tfpipe.models.saving import Card, save_model
 from tfpipe.stages.runner import run_step
 
 CLASSES = sorted(COLOURS)
 NUM_TRAIN, NUM_VALIDATION = 40, 12
+Teachers = list[dict[str, Any]]
 STUDENT: dict[str, Any] = {
     "data": {"config": "dataset.yaml", "image_size": SIDE, "augmentation": "moderate"},
     "model": {"name": "mobilenetv2", "alpha": 0.35},
@@ -70,3 +74,26 @@ def write_student(folder: Path, name: str, teachers: list[dict[str, Any]], **sec
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(STUDENT | {"teachers": teachers} | sections))
     return path
+
+
+def teachers_of(garden: Path, *named: str, **more: Any) -> Teachers:
+    return [{"path": str(garden / f"{name}.keras")} | more.get(name, {}) for name in named]
+
+
+def label(garden: Path, name: str, teachers: Teachers, share: Share | None = None, **sections: Any) -> Any:
+    """Ask anew; but a share of the work, which cannot be forced, and must have a seed that no other store has."""
+    path = write_student(garden, name, teachers, **sections)
+    return run_step("label", path, workspace=Workspace(garden), share=share, force=share is None)
+
+
+def label_what_is_missing(garden: Path, name: str, teachers: Teachers, **sections: Any) -> Any:
+    """Take what other stores have."""
+    return run_step("label", write_student(garden, name, teachers, **sections), workspace=Workspace(garden))
+
+
+def store_of(garden: Path, name: str) -> Path:
+    return garden / "runs" / name / "label" / "store"
+
+
+def stored(store: Path, header: LabelHeader, view: int, teacher: int = 0) -> np.ndarray:
+    return np.concatenate([pieces[teacher] for _, pieces in iter_shards(store, header, view)])

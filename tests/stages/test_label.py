@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from label_garden import CLASSES, NUM_TRAIN, pack_garden, write_student, write_teacher
+from label_garden import (
+    CLASSES,
+    NUM_TRAIN,
+    label,
+    label_what_is_missing,
+    pack_garden,
+    store_of,
+    stored,
+    teachers_of,
+    write_student,
+    write_teacher,
+)
 from scipy.special import softmax
 
 from tfpipe.core.cluster import Share
@@ -19,9 +30,8 @@ from tfpipe.core.files import sha256_path
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.pipeline import view_batches
 from tfpipe.data.records import Records
-from tfpipe.labels.header import LabelHeader
 from tfpipe.labels.sparse import dense_logits
-from tfpipe.labels.store import iter_shards, labels_of_view, read_header, read_weights
+from tfpipe.labels.store import labels_of_view, read_header, read_weights
 from tfpipe.models.saving import load_model
 from tfpipe.stages.label import teachers as label_teachers
 from tfpipe.stages.label import units as label_units
@@ -29,8 +39,6 @@ from tfpipe.stages.label.compare import compare
 from tfpipe.stages.label.taking import take
 from tfpipe.stages.label.work import open_labels
 from tfpipe.stages.runner import run_step
-
-Teachers = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -51,25 +59,8 @@ def nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_teachers, "load_model", lambda path: pytest.fail(f"{path} was asked"))
 
 
-def teachers_of(garden: Path, *named: str, **more: Any) -> Teachers:
-    return [{"path": str(garden / f"{name}.keras")} | more.get(name, {}) for name in named]
-
-
-def label(garden: Path, name: str, teachers: Teachers, share: Share | None = None, **sections: Any) -> Any:
-    path = write_student(garden, name, teachers, **sections)
-    return run_step("label", path, workspace=Workspace(garden), share=share)
-
-
-def store_of(garden: Path, name: str) -> Path:
-    return garden / "runs" / name / "label" / "store"
-
-
 def train(garden: Path) -> Records:
     return Records(garden / "data" / "garden" / "1.0.0", "train")
-
-
-def stored(store: Path, header: LabelHeader, view: int, teacher: int = 0) -> np.ndarray:
-    return np.concatenate([pieces[teacher] for _, pieces in iter_shards(store, header, view)])
 
 
 def live(garden: Path, name: str, view: int, seed: int = 42) -> np.ndarray:
@@ -124,20 +115,20 @@ def test_the_calibrated_teacher_divides_by_what_fits_its_region_of_validation_be
 
 def test_two_machines_shares_are_to_the_byte_what_one_writes(garden: Path, capsys: pytest.CaptureFixture[str]) -> None:
     teachers = teachers_of(garden, "sharp", "soft")
-    label(garden, "whole", teachers)
-    first = label(garden, "shared", teachers, Share(1, 2))
+    first = label(garden, "shared", teachers, Share(1, 2), seed=7)
     assert first == {"num_files": 8, "num_missing": 4}
     assert "share 1 of 2 is done; of 8 files 4 are still missing" in capsys.readouterr().err
     assert not (garden / "runs" / "shared" / "label" / "state.json").exists()
-    assert label(garden, "shared", teachers, Share(2, 2)) == {"num_files": 8, "num_missing": 0}
+    assert label(garden, "shared", teachers, Share(2, 2), seed=7) == {"num_files": 8, "num_missing": 0}
     assert not (store_of(garden, "shared") / "header.json").exists()
+    label(garden, "whole", teachers, seed=7)
 
 
 def test_what_shares_left_is_joined_without_asking_anybody(garden: Path, nobody_is_asked: None) -> None:
-    label(garden, "shared", teachers_of(garden, "sharp", "soft"))
+    label_what_is_missing(garden, "shared", teachers_of(garden, "sharp", "soft"), seed=7)
     assert sha256_path(store_of(garden, "shared")) == sha256_path(store_of(garden, "whole"))
     # And a share that comes too late finds all done.
-    label(garden, "shared", teachers_of(garden, "sharp", "soft"), Share(2, 2))
+    label(garden, "shared", teachers_of(garden, "sharp", "soft"), Share(2, 2), seed=7)
 
 
 def test_a_share_of_what_was_never_prepared_names_the_command(garden: Path, tmp_path: Path) -> None:
@@ -166,7 +157,7 @@ def test_a_killed_run_goes_on_after_the_files_that_are_whole(garden: Path, monke
         label(garden, "killed", teachers)
     before = {path: path.stat().st_mtime_ns for path in written}
     monkeypatch.setattr(label_units, "write_shard", lambda records, path: (write(records, path), written.append(path)))
-    label(garden, "killed", teachers)
+    label_what_is_missing(garden, "killed", teachers)
     assert len(written) == len(set(written)) == 4
     assert {path: path.stat().st_mtime_ns for path in before} == before
     label(garden, "unbroken", teachers)
@@ -177,37 +168,8 @@ def test_a_beam_runner_writes_the_same(garden: Path) -> None:
     teachers = teachers_of(garden, "sharp")
     label(garden, "one", teachers)
     path = write_student(garden, "beam", teachers)
-    run_step("label", path, ("runner=DirectRunner",), workspace=Workspace(garden))
+    run_step("label", path, ("runner=DirectRunner",), workspace=Workspace(garden), force=True)
     assert sha256_path(store_of(garden, "beam")) == sha256_path(store_of(garden, "one"))
-
-
-def test_other_weights_ask_nobody_again(
-    garden: Path, nobody_is_asked: None, two: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    files = {path: path.stat().st_ino for path in two.rglob("*.bin") if path.name != "weights.bin"}
-    regional = {"region_filter": "EU_SW", "temperature": "calibrated"}
-    teachers = teachers_of(garden, "sharp", "soft", soft=regional | {"weight": 3.0})
-    label(garden, "two", teachers)
-    assert "8 of 8 files are as they were" in capsys.readouterr().err
-    assert {path: path.stat().st_ino for path in files} == files
-    assert read_weights(two, read_header(two)).max(axis=0).tolist() == [1.0, 0.75]
-
-
-def test_a_new_teacher_beside_an_old_one_is_the_only_one_asked(garden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    label(garden, "grown", teachers_of(garden, "sharp"))
-    asked: list[str] = []
-    monkeypatch.setattr(label_teachers, "load_model", lambda path: (asked.append(path.stem), load_model(path))[1])
-    label(garden, "grown", teachers_of(garden, "soft", "sharp"))
-    assert asked == ["soft"]
-    grown, one = store_of(garden, "grown"), store_of(garden, "one")
-    np.testing.assert_array_equal(stored(grown, read_header(grown), 1, 1), stored(one, read_header(one), 1))
-
-
-def test_force_asks_again(garden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(label_teachers, "load_model", lambda path: (asked.append(path.stem), load_model(path))[1])
-    run_step("label", garden / "one.yaml", workspace=Workspace(garden), force=True)
-    assert asked == ["sharp"]
 
 
 def test_classes_are_aligned_by_name(garden: Path) -> None:

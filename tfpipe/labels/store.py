@@ -7,7 +7,7 @@
 
 Records stand in the canonical order of the examples, in as many files as the examples' own, so that they are read
 as a stream beside them, and written by (teacher, view, shard) in any order, by any number of processes. A teacher's
-folder knows nothing of the other teachers: with other weights, or beside others, it serves again.
+folder knows nothing of the other teachers: with other weights, beside others, or for another student, it serves again.
 """
 
 import os

@@ -42,7 +42,7 @@ def _label(units: Sequence[Unit], config: Config) -> None:
     left = [unit for unit in units if not unit.is_done]
     adopted = [unit for unit in left if unit.is_adoptable]
     if adopted:
-        say(f"{title}: {len(adopted)} of {len(units)} files are as they were, and no teacher is asked for them")
+        say(f"{title}: {len(adopted)} of {len(units)} files are in a finished store, and no teacher is asked for them")
     if runner.name != LOCAL:
         run_all(label_elsewhere, left, title=title, runner=runner)
         return

@@ -28,7 +28,7 @@ class Unit:
 
     path: Path
     previous: Path | None
-    """The same file in a store of before, which may be there."""
+    """The same file in another store, which may be there."""
     teacher: Teacher
     records: Records
     view: int
@@ -47,7 +47,7 @@ class Unit:
 
     @property
     def is_adoptable(self) -> bool:
-        """Whether the file was in a store of before."""
+        """Whether the file is in another store."""
         return self.previous is not None and is_whole(self.previous, len(self.keep), self.teacher.header.kept)
 
 
@@ -80,7 +80,7 @@ def list_units(
 
 
 def label_unit(unit: Unit, advance: Advance = lambda *_: None) -> None:
-    """Write the file, unless it is there; from a store of before, if that had it.
+    """Write the file, unless it is there; from another store, if that has it.
 
     Raises:
         DataError: naming an example that the teacher had no numbers for.

@@ -8,13 +8,14 @@ import numpy as np
 from tfpipe.core.config import Config
 from tfpipe.core.errors import DataError
 from tfpipe.core.execution import previous_dir
-from tfpipe.core.files import read_json
 from tfpipe.core.progress import say
+from tfpipe.core.states import read_whole
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.records import Records
 from tfpipe.labels.header import LabelHeader, TeacherHeader, check_header, read_teacher_header
 from tfpipe.labels.sparse import MOST_CLASSES
 from tfpipe.labels.store import read_header
+from tfpipe.stages import STEPS
 from tfpipe.stages.label.teachers import Facts, Teacher, begin, find_teachers, gather_facts, weigh
 from tfpipe.stages.label.units import Unit, list_units
 from tfpipe.stages.phases import check_loss, training_records
@@ -140,10 +141,16 @@ def _tell_of_idle_views(config: Config) -> None:
 
 
 def _folders_before(config: Config, workspace: Workspace) -> dict[Path, TeacherHeader]:
-    """Teachers' folders of the store that stood before this run; none when all is to be made anew."""
+    """Teachers' folders of finished stores: this student's of before, then other students'.
+
+    None of stores that other code wrote, and none at all when everything is to be made anew.
+    """
     step_dir = workspace.step_dir(config, "label")
-    marker = step_dir / "started.json"
-    if marker.is_file() and read_json(marker)["force"]:
+    begun = read_whole(step_dir / "started.json")
+    if begun and begun["force"]:
         return {}
-    folders = sorted((previous_dir(step_dir) / "store").glob("*/"))
+    step_dirs = [previous_dir(step_dir), *sorted(step_dir.parent.parent.glob(f"*/{step_dir.name}"))]
+    states = {folder: read_whole(folder / "state.json") for folder in step_dirs}
+    alike = [folder for folder, state in states.items() if state and state["version"] == STEPS["label"].version]
+    folders = [folder for step_dir in alike for folder in sorted((step_dir / "store").glob("*/"))]
     return {folder: header for folder in folders if (header := read_teacher_header(folder))}
