@@ -3,6 +3,7 @@
 import importlib
 import shutil
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,6 +67,18 @@ def run_node(node: Node, *, force: bool = False) -> Metrics:
     write_json(state, state_path(node))
     _remove(_aside(node))
     return metrics
+
+
+def vet_nodes(nodes: Iterable[Node]) -> None:
+    """Refuse what some of these steps would refuse when their time came.
+
+    Raises:
+        ConfigError: as the steps do.
+    """
+    for node in nodes:
+        vet = getattr(_import_stage(node.step.name), "vet", None)
+        if vet:
+            vet(node.config)
 
 
 def join_node(node: Node) -> Metrics:

@@ -14,7 +14,10 @@ Metrics = dict[str, Any]
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the pipeline; `tfpipe/stages/<name>.py` has its `run(config, workspace) -> Metrics`."""
+    """A step of the pipeline; `tfpipe/stages/<name>.py` has its `run(config, workspace) -> Metrics`.
+
+    A `vet(config)` there refuses settings before anything runs, where the step itself would do so hours later.
+    """
 
     name: str
     summary: str

@@ -18,6 +18,7 @@ from tfpipe.models.saving import load_model, weights_sha256
 from tfpipe.stages.gain import check_measurable, measure_gain
 from tfpipe.stages.phases import (
     Course,
+    check_task,
     draw_history,
     fit_on_labels,
     fit_phase,
@@ -37,6 +38,8 @@ from tfpipe.training.reproducible import make_reproducible
 BASELINE = "baseline"
 """The folder inside the step's in which the student without teachers learns."""
 LABELS_ALONE = LossWeights(kl_divergence=0.0, cross_entropy=1.0)
+
+vet = check_task
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Phases of training: what `teach` and `distill` share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import keras
@@ -11,7 +12,7 @@ from tfpipe.core.config import Config
 from tfpipe.core.errors import ConfigError, DataError, EnvironmentProblemError, MismatchError
 from tfpipe.core.inputs import ImageInput, ModelInput, TextInput
 from tfpipe.core.progress import say
-from tfpipe.core.settings import AUTO_BATCH, ModelSettings, Task, TrainingSettings
+from tfpipe.core.settings import AUTO_BATCH, ModelSettings, TrainingSettings
 from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.data.long_tail import Corrections, correct, count_classes
@@ -88,8 +89,10 @@ def open_course(config: Config, workspace: Workspace, step: str) -> Course:
 
 def _input_of(config: Config, records: Records) -> ModelInput:
     """What the network wants to see; of texts, with as many of the tokenizer's sub-words as the settings say."""
-    whole, size = input_of(config.network, config.data), config.network.vocabulary_size
-    return cut_vocabulary(whole, records.iter_texts(), size) if size and isinstance(whole, TextInput) else whole
+    size = config.network.vocabulary_size
+    with _naming_file(config):
+        whole = input_of(config.network, config.data)
+        return cut_vocabulary(whole, records.iter_texts(), size) if size and isinstance(whole, TextInput) else whole
 
 
 def training_records(config: Config, workspace: Workspace) -> Records:
@@ -99,7 +102,7 @@ def training_records(config: Config, workspace: Workspace) -> Records:
         MismatchError: when `model.num_classes` is not what the records have.
     """
     records = Records(workspace.records_dir(config), config.data.split_name, config.data.region)
-    _check_task(config, records.task)
+    check_task(config)
     wanted, found = config.network.num_classes, len(records.classes)
     if wanted and wanted != found:
         raise MismatchError(
@@ -306,16 +309,26 @@ def _find_accumulation_steps(config: Config, card: Card, share: int) -> int:
 
 
 def _build(model: ModelSettings, config: Config, card: Card) -> keras.Model:
-    return build_model(
-        model,
-        num_classes=len(card.classes),
-        model_input=card.model_input,
-        dropout=config.dropout,
-        stochastic_depth=config.regularization.stochastic_depth,
-        rematerialize=config.training.rematerialize,
-        seed=config.seed,
-        classes=card.classes,
-    )
+    with _naming_file(config):
+        return build_model(
+            model,
+            num_classes=len(card.classes),
+            model_input=card.model_input,
+            dropout=config.dropout,
+            stochastic_depth=config.regularization.stochastic_depth,
+            rematerialize=config.training.rematerialize,
+            seed=config.seed,
+            classes=card.classes,
+        )
+
+
+@contextmanager
+def _naming_file(config: Config) -> Iterator[None]:
+    """In the sentence of a network, which knows only the setting that it refuses."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{config.path}: {error}") from None
 
 
 def _described(card: Card) -> str:
@@ -323,13 +336,15 @@ def _described(card: Card) -> str:
     return f"{card.name} at {found.size} px" if isinstance(found, ImageInput) else card.name
 
 
-def _check_task(config: Config, task: Task) -> None:
-    """Refuse what is not for such records.
+def check_task(config: Config) -> None:
+    """Refuse a network that there is not, and what is not for such records.
 
     Raises:
         ConfigError: with the setting that does not fit.
     """
-    reads = find_family(config.network.name).task
+    with _naming_file(config):
+        reads = find_family(config.network.name).task
+    task = config.dataset_config.task
     if reads != task:
         raise ConfigError(
             f"{config.path}: model.name: {config.network.name} is for {reads}s, and the records hold {task}s."

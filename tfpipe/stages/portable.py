@@ -8,7 +8,7 @@ from tfpipe.core.errors import ConfigError, MismatchError, TfpipeError
 from tfpipe.core.inputs import TextInput
 from tfpipe.core.workspace import Workspace
 from tfpipe.exporters.tokenizer import why_not_in_page
-from tfpipe.models import as_float32, find_family
+from tfpipe.models import as_float32
 from tfpipe.models.folding import fold_batch_norms
 from tfpipe.models.saving import Card, load_model
 
@@ -17,16 +17,12 @@ def load_portable(config: Config, workspace: Workspace) -> tuple[keras.Model, Ca
     """What `quantize` and `export` start from.
 
     Raises:
-        ConfigError: when browsers lack what the network needs, or the page does not know its tokenizer.
+        ConfigError: when the page does not know its tokenizer.
         MismatchError: when the list of classes is another's.
         TfpipeError: when a weight is no number.
     """
     path = workspace.best_path(config)
     network, card = load_model(path)
-    if not find_family(card.name).in_browser:
-        raise ConfigError(
-            f"{config.path}: {card.name} uses operations that browsers lack. Distil a student and export that."
-        )
     reason = why_not_in_page(card.model_input) if isinstance(card.model_input, TextInput) else None
     if reason:
         raise ConfigError(f"{config.path}: {reason}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from tfpipe.core.cluster import Share, this_worker
 from tfpipe.core.config import Config, load_config
 from tfpipe.core.errors import ConfigError
-from tfpipe.core.execution import join_node, refuse_upstream, run_node, take_part
+from tfpipe.core.execution import join_node, refuse_upstream, run_node, take_part, vet_nodes
 from tfpipe.core.holding import held
 from tfpipe.core.manifest import write_manifest
 from tfpipe.core.progress import duration, say
@@ -157,6 +157,7 @@ def _carry_out(plan: Plan) -> None:
     with ExitStack() as stack:
         for run_dir in sorted({node.workspace.run_dir(node.config) for node in plan.stale}):
             stack.enter_context(held(run_dir))
+        vet_nodes(plan.stale)
         for node in plan.nodes:
             if node.title in forced or not is_current(node):
                 run_node(node, force=node.title in forced)

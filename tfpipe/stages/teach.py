@@ -10,7 +10,18 @@ from tfpipe.core.steps import Metrics
 from tfpipe.core.workspace import Workspace
 from tfpipe.models import head_layers
 from tfpipe.models.saving import load_model, weights_sha256
-from tfpipe.stages.phases import Course, draw_history, fit_on_labels, open_course, plan_phase, start_network, told
+from tfpipe.stages.phases import (
+    Course,
+    check_task,
+    draw_history,
+    fit_on_labels,
+    open_course,
+    plan_phase,
+    start_network,
+    told,
+)
+
+vet = check_task
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:

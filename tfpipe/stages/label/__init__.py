@@ -12,7 +12,10 @@ from tfpipe.labels.store import close_store
 from tfpipe.labels.summary import bytes_per_view, count_answers, target_entropy, tell_answers
 from tfpipe.stages.label.units import Unit, forget_networks, label_elsewhere, label_unit
 from tfpipe.stages.label.work import Work, open_work
+from tfpipe.stages.phases import check_task
 from tfpipe.training.reproducible import make_reproducible
+
+vet = check_task
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:

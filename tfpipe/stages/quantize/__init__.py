@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from tfpipe.core.config import Config
+from tfpipe.core.errors import ConfigError
 from tfpipe.core.files import atomic_open
 from tfpipe.core.inputs import ModelInput, TextInput
 from tfpipe.core.progress import say
@@ -16,6 +17,7 @@ from tfpipe.data.pipeline import evaluation_batches
 from tfpipe.data.records import Records
 from tfpipe.exporters.saved_model import export_saved_model
 from tfpipe.exporters.tflite import export_int8_tflite, load_tflite
+from tfpipe.models import find_family
 from tfpipe.models.saving import load_model, save_model
 from tfpipe.quantization.precisions import compressed_bytes, in_float16, weight_bytes
 from tfpipe.quantization.rounding import round_weights
@@ -37,6 +39,15 @@ NUM_RANGE_IMAGES = 128
 """Training photos that show TensorFlow Lite the ranges of activations."""
 TEXTS_AN_IMAGE, PLACES_AN_IMAGE = 64, 2048
 """Texts that show the rounding as much as a photo does, whose every place counts; and at most so many sub-words."""
+
+
+def vet(config: Config) -> None:
+    """Refuse a network that no page can have."""
+    if not find_family(config.network.name).in_browser:
+        raise ConfigError(
+            f"{config.path}: model.name: {config.network.name} uses operations that browsers lack. Distil a student "
+            "that has none, such as mobilenetv2, and export that."
+        )
 
 
 def run(config: Config, workspace: Workspace) -> Metrics:
