@@ -63,7 +63,7 @@ def write_shard(records: Iterable[Array], path: Path) -> None:
 
 
 def adopt_shard(previous: Path, path: Path) -> None:
-    """Let a file of an earlier store stand in this one too."""
+    """Let a file of another store stand in this one too."""
     with atomic_path(path) as sibling:
         try:
             os.link(previous, sibling)

@@ -161,7 +161,7 @@ def begin(teacher: Teacher, store: Path, others: Sequence[Path], records: Record
     Args:
         teacher: with temperature 1 where it is to be fitted.
         store: of this run.
-        others: folders of an earlier store, perhaps of this teacher.
+        others: folders of finished stores, perhaps of this teacher.
         records: the validation split's, all regions.
 
     Raises:
