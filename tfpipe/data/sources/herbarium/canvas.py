@@ -11,9 +11,18 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from tfpipe.data.sources.herbarium.arithmetic import (
+    Field,
+    applied,
+    at_diamond_angle,
+    cosine,
+    diamond_angle,
+    power,
+    sine,
+    unit,
+)
 from tfpipe.data.sources.herbarium.species import RGB, Outline
 
-Field = NDArray[np.float32]
 ORIGIN: Field = np.zeros((1, 2), np.float32)
 _STEPS = 256  # samples of an outline from base to tip
 _SHADOW_REACH = 0.25  # half-widths beyond the edge of a blade
@@ -29,9 +38,9 @@ class Frame:
 
     def moved(self, point: tuple[float, float], scale: float = 1.0, turn: float = 0.0) -> "Frame":
         """A frame at `point` of this one, turned by `turn` radians and scaled."""
-        cos, sin = scale * np.cos(turn), scale * np.sin(turn)
+        cos, sin = scale * math.cos(turn), scale * math.sin(turn)
         local = np.array([[cos, -sin], [sin, cos]], np.float32)
-        return Frame(self.origin + self.matrix @ np.array(point, np.float32), self.matrix @ local)
+        return Frame(self.origin + applied(self.matrix, np.array(point, np.float32)), applied(self.matrix, local))
 
     @property
     def scale(self) -> float:
@@ -51,7 +60,7 @@ class Canvas:
     def window(self, corners: Field, frame: Frame) -> tuple[slice, slice] | None:
         """The pixels that hold points (count, 2) of a frame, with a margin; None when off the photo."""
         height, width = self.pixels.shape[:2]
-        points = (corners @ frame.matrix.T + frame.origin) * self.unit + (width / 2, height / 2)
+        points = (applied(frame.matrix, corners.T).T + frame.origin) * self.unit + (width / 2, height / 2)
         left, top = np.maximum(np.floor(points.min(axis=0)) - 2, 0).astype(int)
         right, bottom = np.minimum(np.ceil(points.max(axis=0)) + 3, (width, height)).astype(int)
         return (slice(top, bottom), slice(left, right)) if right > left and bottom > top else None
@@ -92,7 +101,7 @@ class Blades:
 
     def corners(self) -> Field:
         """(feet * 4 * count, 2): the rectangles round the blades."""
-        along = np.stack([np.cos(self.angles), np.sin(self.angles)], axis=1)
+        along = np.stack([cosine(self.angles), sine(self.angles)], axis=1)
         across = np.stack([-along[:, 1], along[:, 0]], axis=1) * self.widths[:, None] * 1.2
         tip = along * self.lengths[:, None]
         rectangles = np.concatenate([across, -across, tip + across, tip - across])
@@ -101,10 +110,10 @@ class Blades:
 
     def nearest(self, x: Field, y: Field) -> NDArray[np.intp]:
         """The index of the blade nearest in direction, for each pixel."""
-        bins = np.arange(_BINS, dtype=np.float32) * (2 * np.pi / _BINS)
-        table: NDArray[np.intp] = np.argmax(np.cos(bins[:, None] - self.angles), axis=1)
-        direction = np.arctan2(y, x) * (_BINS / (2 * np.pi))
-        nearest: NDArray[np.intp] = table[direction.astype(np.int16) % _BINS]
+        right, down = at_diamond_angle((np.arange(_BINS, dtype=np.float32) + 0.5) * (4 / _BINS) - 2)
+        table = np.argmax(right[:, None] * cosine(self.angles) + down[:, None] * sine(self.angles), axis=1)
+        which = (diamond_angle(x, y) + 2) * (_BINS / 4)
+        nearest: NDArray[np.intp] = table[np.minimum(which.astype(np.int16), _BINS - 1)]
         return nearest
 
 
@@ -152,7 +161,7 @@ def _from_nearest(feet: Field, x: Field, y: Field) -> tuple[Field, Field]:
 
 def _on_blades(x: Field, y: Field, blades: Blades, which: NDArray[np.intp]) -> tuple[Field, Field]:
     """Each pixel's place on its blade: 0 to 1 along, and across in half-widths."""
-    cos, sin = np.cos(blades.angles)[which], np.sin(blades.angles)[which]
+    cos, sin = cosine(blades.angles)[which], sine(blades.angles)[which]
     return (x * cos + y * sin) / blades.lengths[which], (y * cos - x * sin) / blades.widths[which]
 
 
@@ -178,9 +187,8 @@ def paint_domes(canvas: Canvas, frame: Frame, radius: float, colour: RGB, feet: 
     square = x * x + y * y
     edge_px = canvas.unit * radius * frame.scale
     cover = np.clip((1 - square) * edge_px / 2, 0, 1)
-    light = frame.matrix.T @ np.array(canvas.light, np.float32)
-    light /= np.linalg.norm(light) + 1e-6
-    grain = np.sin(11 * (x + 0.6 * y)) * np.sin(11 * (y - 0.6 * x))
+    light = unit(applied(frame.matrix.T, np.array(canvas.light, np.float32)))
+    grain = sine(11.0 * (x + 0.6 * y)) * sine(11.0 * (y - 0.6 * x))
     shade = 0.95 + 0.28 * (x * light[0] + y * light[1]) - 0.25 * square + 0.16 * grain
     under = canvas.pixels[window]
     under += cover[..., None] * (np.array(colour, np.float32) * shade[..., None] - under)
@@ -188,10 +196,8 @@ def paint_domes(canvas: Canvas, frame: Frame, radius: float, colour: RGB, feet: 
 
 def _towards_light(angles: Field, light: tuple[float, float], frame: Frame) -> Field:
     """(count,) in [-1, 1]: how far the left side of each blade faces the light."""
-    across = np.stack([-np.sin(angles), np.cos(angles)])
-    turned = frame.matrix @ across
-    turned /= np.linalg.norm(turned, axis=0) + 1e-6
-    facing: Field = np.array(light, np.float32) @ turned
+    right, down = unit(applied(frame.matrix, np.stack([-sine(angles), cosine(angles)])))
+    facing: Field = light[0] * right + light[1] * down
     return facing
 
 
@@ -208,7 +214,7 @@ def _half_width(outline: Outline, along: Field, beside: Field) -> Field:
 def _outline_table(outline: Outline) -> Field:
     """Half-widths at -1, 0 … _STEPS; both ends are 0."""
     t = (np.arange(_STEPS, dtype=np.float32) + 0.5) / _STEPS
-    half: Field = t**outline.rise * (1 - t) ** outline.fall
+    half: Field = power(t, outline.rise) * power(1 - t, outline.fall)
     half /= half.max()
     if outline.teeth:
         half *= 1 - outline.depth * (t * outline.teeth % 1.0)
@@ -216,12 +222,12 @@ def _outline_table(outline: Outline) -> Field:
 
 
 def _plain(t: Field, s: Field) -> Field:
-    darkening: Field = 0.18 * np.clip(0.5 - t, 0, 1) + 0.06 * np.cos(9 * s)
+    darkening: Field = 0.18 * np.clip(0.5 - t, 0, 1) + 0.06 * cosine(9 * s)
     return darkening
 
 
 def _eye(t: Field, s: Field) -> Field:
-    eye: Field = 8 * (0.50 - t + 0.06 * np.cos(6 * s))
+    eye: Field = 8.0 * (0.50 - t + 0.06 * cosine(6 * s))
     return eye
 
 
@@ -231,23 +237,23 @@ def _edged(t: Field, s: Field) -> Field:
 
 
 def _veined(t: Field, s: Field) -> Field:
-    veins: Field = (np.cos(8.5 * s) * 1.6 - 0.5) * np.clip(1.6 - 1.7 * t, 0, 1)
+    veins: Field = (cosine(8.5 * s) * 1.6 - 0.5) * np.clip(1.6 - 1.7 * t, 0, 1)
     return veins
 
 
 def _spotted(t: Field, s: Field) -> Field:
-    spots: Field = 5 * (np.sin(19 * t) * np.cos(6.5 * s) - 0.25) * (t < 0.85)
+    spots: Field = 5 * (sine(19 * t) * cosine(6.5 * s) - 0.25) * (t < 0.85)
     return spots
 
 
 def _pinnate(t: Field, s: Field) -> Field:
     midrib = np.clip(0.75 - 9 * np.abs(s), 0, 0.75)
-    nerves: Field = midrib + 0.28 * np.clip(2 * np.cos(38 * (t - 0.22 * np.abs(s))) - 1, 0, 1)
+    nerves: Field = midrib + 0.28 * np.clip(2 * cosine(38.0 * (t - 0.22 * np.abs(s))) - 1, 0, 1)
     return nerves
 
 
 def _parallel(t: Field, s: Field) -> Field:
-    nerves: Field = 0.5 * np.cos(13 * s)
+    nerves: Field = 0.5 * cosine(13 * s)
     return nerves
 
 

@@ -1,13 +1,15 @@
 """One photograph of a plant: habitat behind, the plant, what stands before it, the light and the camera."""
 
 import io
+import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from tfpipe.data.sources.herbarium.canvas import Blades, Canvas, Field, Frame, Paint, paint_domes, paint_whorl
+from tfpipe.data.sources.herbarium.arithmetic import Field
+from tfpipe.data.sources.herbarium.canvas import Blades, Canvas, Frame, Paint, paint_domes, paint_whorl
 from tfpipe.data.sources.herbarium.foliage import paint_flower, paint_plant
 from tfpipe.data.sources.herbarium.plants import Plant
 from tfpipe.data.sources.herbarium.species import RGB, Outline
@@ -34,7 +36,7 @@ def draw_photo(plant: Plant, rng: np.random.Generator, image_side: int) -> Field
     size = round(width * _SUPERSAMPLING), round(height * _SUPERSAMPLING)
     habitat = _HABITATS[int(rng.choice(len(_HABITATS), p=plant.region.habitats))]
     angle = rng.uniform(0, 2 * np.pi)
-    sun = float(np.cos(angle)), float(np.sin(angle))
+    sun = math.cos(angle), math.sin(angle)
     ground = habitat((size[0] // 2, size[1] // 2), rng).resize(size, Image.Resampling.BILINEAR)
     canvas = Canvas(np.asarray(ground, np.float32) / 255, min(size), sun)
     frame = _viewpoint(plant, rng)
@@ -64,8 +66,8 @@ def _viewpoint(plant: Plant, rng: np.random.Generator) -> Frame:
     upright = plant.species.leaves.habit == "strap"
     turn = rng.normal(0, 0.2) if upright else rng.uniform(0, 2 * np.pi)
     tilt_direction, squeeze = rng.uniform(0, np.pi), 1 - abs(rng.normal(0, 0.12))
-    along = np.array([[np.cos(tilt_direction)], [np.sin(tilt_direction)]])
-    tilt = np.eye(2) - (1 - max(squeeze, 0.55)) * along @ along.T
+    along = math.cos(tilt_direction), math.sin(tilt_direction)
+    tilt = np.eye(2) - (1 - max(squeeze, 0.55)) * np.outer(along, along)
     flat = Frame(rng.normal(0, 0.045, 2).astype(np.float32), (radius * tilt).astype(np.float32))
     return flat.moved((0.0, 0.0), 1.0, turn)
 
@@ -73,7 +75,7 @@ def _viewpoint(plant: Plant, rng: np.random.Generator) -> Frame:
 def _paint_neighbour(canvas: Canvas, frame: Frame, plant: Plant, rng: np.random.Generator) -> None:
     """A smaller flower of the same plant, off to a side and partly hidden."""
     turn = rng.uniform(0, 2 * np.pi)
-    place = frame.moved((1.75 * np.cos(turn), 1.75 * np.sin(turn)), 0.5, rng.uniform(-0.3, 0.3))
+    place = frame.moved((1.75 * math.cos(turn), 1.75 * math.sin(turn)), 0.5, rng.uniform(-0.3, 0.3))
     paint_flower(canvas, place, plant, rng)
 
 
@@ -179,7 +181,7 @@ def _paint_grass(canvas: Canvas, rng: np.random.Generator, half_width: float, le
 def _paint_insect(canvas: Canvas, frame: Frame, rng: np.random.Generator) -> None:
     """Abdomen, thorax and head in a row, two pale wings."""
     turn, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.8)
-    beetle = frame.moved((distance * np.cos(turn), distance * np.sin(turn)), 0.13, rng.uniform(0, 6.28))
+    beetle = frame.moved((distance * math.cos(turn), distance * math.sin(turn)), 0.13, rng.uniform(0, 6.28))
     wings = Blades(*(np.array(pair, np.float32) for pair in ((2.4, -2.4), (1.5, 1.5), (0.4, 0.4), (1, 1))))
     body = (0.12, 0.09, 0.07)
     for place, radius in ((-0.8, 0.62), (0.0, 0.5), (0.6, 0.34)):

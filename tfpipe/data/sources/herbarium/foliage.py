@@ -1,10 +1,12 @@
 """A plant put together from whorls and domes: leaves by their habit, then the parts of the flower."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tfpipe.data.sources.herbarium.arithmetic import cosine, sine
 from tfpipe.data.sources.herbarium.canvas import Blades, Canvas, Frame, Paint, paint_domes, paint_whorl
 from tfpipe.data.sources.herbarium.plants import Plant
 from tfpipe.data.sources.herbarium.species import RGB, Cluster, Dome, Leaves, Part, Ring
@@ -56,9 +58,9 @@ def _paint_cluster(canvas: Canvas, frame: Frame, cluster: Cluster, plant: Plant,
     floret = cluster.floret
     radius = 1.15 * cluster.spread / float(np.sqrt(cluster.count))
     index = np.arange(cluster.count)
-    distance = (cluster.spread - radius * 0.5) * np.sqrt((index + 0.4) / cluster.count)
-    turn = index * _GOLDEN_ANGLE + rng.normal(0, 0.12, cluster.count)
-    feet = np.stack([distance * np.cos(turn), distance * np.sin(turn)], axis=1).astype(np.float32)
+    distance = (cluster.spread - radius * 0.5) * np.sqrt((index + 0.4) / cluster.count).astype(np.float32)
+    turn = (index * _GOLDEN_ANGLE + rng.normal(0, 0.12, cluster.count)).astype(np.float32)
+    feet = np.stack([distance * cosine(turn), distance * sine(turn)], axis=1)
     blades = _blades(_evenly(floret.count, rng), radius, floret.width * plant.petal_width, rng)
     paint = Paint(plant.petal_colour, _accent(floret, plant), floret.pattern)
     paint_whorl(canvas, frame, replace(blades, feet=feet), floret.outline, paint)
@@ -73,14 +75,14 @@ def _rosette(canvas: Canvas, frame: Frame, leaves: Leaves, plant: Plant, rng: np
 
 def _ternate(canvas: Canvas, frame: Frame, leaves: Leaves, plant: Plant, rng: np.random.Generator) -> None:
     for turn in _evenly(leaves.count, rng):
-        place = frame.moved((0.75 * np.cos(turn), 0.75 * np.sin(turn)), leaves.length, turn)
+        place = frame.moved((0.75 * math.cos(turn), 0.75 * math.sin(turn)), leaves.length, turn)
         blades = _blades(np.array([-0.95, 0.95, 0.0]), 1.0, leaves.width, rng)
         paint_whorl(canvas, place, blades, leaves.outline, _leaf_paint(plant))
 
 
 def _strap(canvas: Canvas, frame: Frame, leaves: Leaves, plant: Plant, rng: np.random.Generator) -> None:
     for turn in np.linspace(-1.9, 1.9, leaves.count) + rng.normal(0, 0.15, leaves.count):
-        place = frame.moved((0.25 * float(np.sin(turn)), 1.0))
+        place = frame.moved((0.25 * math.sin(turn), 1.0))
         blades = _blades(np.array([turn - np.pi / 2]), leaves.length, leaves.width, rng)
         paint_whorl(canvas, place, blades, leaves.outline, _leaf_paint(plant))
 
