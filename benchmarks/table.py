@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from tfpipe.core.machine import processor
+
 MARK = "\n## "
 
 
@@ -23,7 +25,7 @@ class Table:
         baseline = next(iter(self.figures.values()))
         rows = [f"| {name} | {figure:,.4g} | {figure / baseline:.2f} |" for name, figure in self.figures.items()]
         head = f"| | {self.unit} | ratio |\n|---|---:|---:|\n"
-        where = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        where = f"{processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
         opening = f"{MARK}{self.title}\n\n{self.how} {date.today().isoformat()}, {where}.\n\n"
         return opening + head + "\n".join(rows) + "\n"
 

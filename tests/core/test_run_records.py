@@ -103,6 +103,20 @@ def test_a_rerun_at_another_commit_says_so(kitchen: Any, monkeypatch: pytest.Mon
         rerun.rerun(kept, workspace=kitchen.workspace)
 
 
+def test_another_processor_is_told(kitchen: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    kitchen.make()
+    document = yaml.safe_load(manifest_of(kitchen).read_text())
+    here, document["environment"]["processor"] = document["environment"]["processor"], "Abacus"
+    kept = kitchen.root / "kept.yaml"
+    kept.write_text(yaml.safe_dump(document))
+    check_manifest(kept, kitchen.workspace)
+    assert f"note: processor was Abacus, and is {here} here." in capsys.readouterr().err
+    document["steps"]["dinner"]["cook"]["outputs"][kitchen.output("cook").as_posix()] = "0" * 64
+    kept.write_text(yaml.safe_dump(document))
+    with pytest.raises(CriterionError, match=r"otherwise(.|\n)*\nprocessor was Abacus, and is .* here\."):
+        rerun.rerun(kept, workspace=kitchen.workspace)
+
+
 def test_lineage_leaves_out_what_was_made_from_something_replaced(kitchen: Any) -> None:
     kitchen.make()
     kitchen.settings = {"pack": {"version": "2.0.0"}}

@@ -7,6 +7,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from tfpipe.core.machine import processor
+
 PACKAGES = (
     *("tfpipe", "tensorflow", "keras", "keras-hub", "keras-cv", "tensorflow-datasets", "tensorflowjs", "numpy"),
     *("tensorflow-model-optimization", "tf-keras"),
@@ -19,6 +21,7 @@ def environment() -> dict[str, str | None]:
     return {
         "python_version": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
         "gpu": _gpu(),
     } | {package: metadata.version(package) for package in PACKAGES}
 

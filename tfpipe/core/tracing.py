@@ -45,7 +45,7 @@ def check_manifest(path: Path, workspace: Workspace) -> Json:
         DataError: when it is no manifest.
     """
     manifest = read_manifest(path)
-    for line in _other_versions(manifest):
+    for line in other_environment(manifest):
         say(f"note: {line}")
     outputs = dict(_iter_outputs(manifest, workspace))
     changed = [
@@ -64,6 +64,14 @@ def check_manifest(path: Path, workspace: Workspace) -> Json:
     return {"num_outputs": len(outputs), "num_changed": 0}
 
 
+def other_environment(manifest: Json) -> Iterator[str]:
+    """A sentence for each difference of the environment that a manifest tells of from this one."""
+    before = manifest.get("environment") or {}
+    for name, now in environment().items():
+        if name in before and before[name] != now:
+            yield f"{name} was {before[name]}, and is {now} here."
+
+
 def _iter_outputs(manifest: Json, workspace: Workspace) -> Iterator[tuple[Path, tuple[str, str]]]:
     """Path → step's title and sha256."""
     for config, steps in manifest["steps"].items():
@@ -78,13 +86,6 @@ def _told(path: Path, step: str, digest: str) -> str | None:
         return f"  {path}: gone (from `{step}`)"
     found = sha256_file(path) if path.is_file() else sha256_path(path)
     return f"  {path}: {found[:12]}…, was {digest[:12]}… (from `{step}`)" if found != digest else None
-
-
-def _other_versions(manifest: Json) -> Iterator[str]:
-    before = manifest.get("environment") or {}
-    for name, now in environment().items():
-        if name in before and before[name] != now:
-            yield f"{name} was {before[name]}, and is {now} here."
 
 
 def _is_manifest(document: Any) -> bool:

@@ -13,7 +13,7 @@ from tfpipe.core.files import atomic_open, sha256_json
 from tfpipe.core.progress import say
 from tfpipe.core.states import read_state
 from tfpipe.core.steps import Metrics, Node
-from tfpipe.core.tracing import MOST_TOLD, read_manifest
+from tfpipe.core.tracing import MOST_TOLD, other_environment, read_manifest
 from tfpipe.core.workspace import Workspace
 from tfpipe.stages.runner import run_all, whole_graph
 
@@ -75,6 +75,7 @@ def _compare(manifest: Json, manifest_path: Path, nodes: list[Node]) -> None:
             f"{len(different)} of {compared} files and folders came out otherwise than {manifest_path} tells:\n"
             + "\n".join(different[:MOST_TOLD])
             + more
+            + "".join(f"\n{line}" for line in other_environment(manifest))
             + _told_commit(manifest)
         )
     say(f"All {compared} files and folders came out as {manifest_path} tells.")

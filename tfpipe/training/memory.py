@@ -2,10 +2,12 @@
 
 import ctypes
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import tensorflow as tf
+
+from tfpipe.core.machine import free_bytes
 
 SHARE = 0.8
 """Of the main memory that is free: the rest is for input pipelines and for what a step does not show."""
@@ -32,31 +34,6 @@ def largest_that_fits(step: TryStep, sizes: Sequence[int]) -> int | None:
     each = (less_small - small) / (sizes[1] - sizes[0])
     fitting = [size for size in sizes if small + each * (size - sizes[0]) <= SHARE * free]
     return fitting[-1] if fitting else None
-
-
-def free_bytes(root: Path = Path("/")) -> int:
-    """Of main memory, for this process: of the machine, or of its container or job if that has less (cgroup v2).
-
-    Pages of files that were read count as free there, too: the kernel gives them up when somebody needs them.
-
-    Args:
-        root: where `proc` and `sys` are.
-    """
-    told = re.search(r"MemAvailable:\s+(\d+) kB", (root / "proc/meminfo").read_text())
-    assert told
-    return min([int(told[1]) * 1024, *_iter_left(root)])
-
-
-def _iter_left(root: Path) -> Iterator[int]:
-    """What each group that has a limit, from the process's own up, leaves it."""
-    top = root / "sys/fs/cgroup"
-    told = re.search(r"^0::/(.*)$", (root / "proc/self/cgroup").read_text(), re.MULTILINE)
-    own = top / (told[1] if told else "")
-    for group in [folder for folder in (own, *own.parents) if folder.is_relative_to(top)]:
-        if (group / "memory.max").is_file() and (most := (group / "memory.max").read_text().strip()) != "max":
-            of_files = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.MULTILINE)
-            assert of_files
-            yield int(most) - int((group / "memory.current").read_text()) + int(of_files[1])
 
 
 def _fits(step: TryStep, size: int) -> bool:

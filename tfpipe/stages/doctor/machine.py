@@ -16,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 
 from tfpipe.core.config import Config
 from tfpipe.core.errors import EnvironmentProblemError
+from tfpipe.core.machine import processor, total_bytes
 from tfpipe.stages.doctor.checks import Check, Look, State
 
 DISTRIBUTION = "tfpipe"
@@ -163,15 +164,12 @@ def _gpu(cards: list[str], seen: list[str] | None) -> Check:
 def look_at_processor() -> Check:
     """Cores that this process may use."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Check("processor", "ok", f"{count} core{'s' if count > 1 else ''}, {platform.machine()}")
+    return Check("processor", "ok", f"{count} core{'s' if count > 1 else ''}, {processor() or platform.machine()}")
 
 
 def look_at_memory() -> Check:
-    """Of the machine, or of the container where that has less."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (told := limit.read_text().strip()).isdecimal():
-        total = min(total, int(told))
+    """Of the machine, or of its container or job where that has less."""
+    total = total_bytes()
     state: State = "fail" if total < LEAST_MEMORY else "note" if total < GOOD_MEMORY else "ok"
     less = "; smaller batches need less: `training.batch_size`, `training.accumulation_steps`"
     return Check("memory", state, f"{total / GIB:.1f} GiB{'' if state == 'ok' else less}")
