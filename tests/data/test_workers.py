@@ -1,6 +1,7 @@
 """Pieces of work: all done, here or on Beam, and what goes wrong is told in our words."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,15 @@ def test_every_piece_is_done_in_processes_of_its_own(tmp_path: Path, runner: Run
 def test_what_a_piece_raises_arrives(runner: Runner) -> None:
     with pytest.raises(DataError, match=r"^piece 7: no good\. Mend it\.$"):
         run_all(fail, [7], title="failures", runner=runner)
+
+
+def be_killed(piece: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_ended_from_outside_is_told() -> None:
+    with pytest.raises(EnvironmentProblemError, match="memory runs out"):
+        run_all(be_killed, [7, 8], title="failures", runner=Runner())
 
 
 def test_an_unknown_runner_is_told() -> None:

@@ -3,8 +3,10 @@
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -46,7 +48,7 @@ def run_all(work: Callable[[T], None], pieces: Sequence[T], *, title: str, runne
 
     Raises:
         TfpipeError: the first that `work` raises.
-        EnvironmentProblemError: when Beam, or the runner, is not to be had.
+        EnvironmentProblemError: when Beam, or the runner, is not to be had, or a worker process is ended.
     """
     if runner.name != LOCAL:
         say(f"{title}: {len(pieces)} pieces on {runner.name}")
@@ -63,12 +65,29 @@ def _on_this_machine(work: Callable[[T], None], pieces: Sequence[T], advance: Ad
             work(piece)
             advance()
         return
-    # Spawned, not forked: the parent may hold the threads of TensorFlow.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    try:
+    with worker_processes(workers) as pool:
         for done in as_completed([pool.submit(work, piece) for piece in pieces]):
             done.result()
             advance()
+
+
+@contextmanager
+def worker_processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes of this machine; whoever leaves early leaves what no process has begun.
+
+    Raises:
+        EnvironmentProblemError: when one of them was ended from outside, or never began.
+    """
+    # Spawned, not forked: the parent may hold the threads of TensorFlow.
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise EnvironmentProblemError(
+            "A worker process has ended before its work did, as the kernel ends one when memory runs out. Run it again "
+            'with more memory: what is done stays. (A script of your own asks below `if __name__ == "__main__":`, or '
+            "its workers begin it anew.)"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

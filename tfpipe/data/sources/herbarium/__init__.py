@@ -9,8 +9,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from tfpipe.data.rows import Row
 from tfpipe.data.sources.herbarium.faults import FEWEST_ROWS, observe
 from tfpipe.data.sources.herbarium.species import SPECIES, SYNONYMS
 from tfpipe.data.sources.herbarium.specimens import Batch, Specimen, photograph
+from tfpipe.data.workers import worker_processes
 
 if TYPE_CHECKING:
     from tfpipe.core.settings import SnapshotSettings
@@ -73,14 +73,10 @@ def _photograph_in_pool(batches: Iterator[Batch]) -> Iterator[list[Specimen]]:
     """`photograph` on all cores, in order, with few batches under way at a time."""
     workers = os.cpu_count() or 1
     pending: deque[Future[list[Specimen]]] = deque()
-    # Spawned, not forked: the parent may hold the threads of TensorFlow.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    try:
+    with worker_processes(workers) as pool:
         for batch in batches:
             pending.append(pool.submit(photograph, batch))
             if len(pending) >= 2 * workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
